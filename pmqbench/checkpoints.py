@@ -1,0 +1,106 @@
+"""Safetensors checkpoints read tensor by tensor, under canonical names, so that no stage holds more models than it must.
+
+A family says how the names and packing of a stored file map to the canonical layout (`Slot`); merging, quantization and
+evaluation see canonical names only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+
+from pmqbench.errors import DataError, NumericalError
+from pmqbench.files import atomic_path
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a canonical tensor is stored: a tensor's name and, when several are packed in one, the rows it takes."""
+
+    stored: str
+    rows: tuple[int, int] | None = None
+
+
+class Checkpoint:
+    """A read-only view of one safetensors file.
+
+    Args:
+        path: the file.
+        slots: canonical name -> Slot; None takes every stored tensor under its own name.
+        label: what messages call it ("expert digits"); the path by default.
+    """
+
+    def __init__(self, path: str | Path, slots: Mapping[str, Slot] | None = None, label: str = "") -> None:
+        self.path = Path(path)
+        self.label = label or str(path)
+        try:
+            self._file = safe_open(str(self.path), framework="pt")
+        except FileNotFoundError as error:
+            raise DataError("there is no such checkpoint.", where=str(self.path), remedy="Check the path.") from error
+        except (SafetensorError, OSError) as error:
+            raise DataError(
+                f"not a readable safetensors file ({error}).",
+                where=str(self.path),
+                remedy="It is corrupted or cut short: delete it and run again.",
+            ) from error
+        self._stored = set(self._file.keys())
+        self._slots = dict(slots) if slots is not None else {name: Slot(name) for name in sorted(self._stored)}
+
+    def names(self) -> list[str]:
+        """Canonical names, in the order of the family's layout."""
+        return list(self._slots)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._slots and self._slots[name].stored in self._stored
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor as stored (no dtype change); DataError names this checkpoint and the tensor if it is missing."""
+        if name not in self:
+            raise DataError(
+                f'tensor "{name}" is missing.',
+                where=self.label,
+                remedy=f"Is {self.path} a checkpoint of the suite's architecture?",
+            )
+        slot = self._slots[name]
+        if slot.rows is None:
+            return self._file.get_tensor(slot.stored)
+        return self._file.get_slice(slot.stored)[slot.rows[0] : slot.rows[1]]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of one tensor, read from the header."""
+        slot = self._slots[name]
+        shape = tuple(self._file.get_slice(slot.stored).get_shape())
+        return shape if slot.rows is None else (slot.rows[1] - slot.rows[0], *shape[1:])
+
+    def items(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """(canonical name, tensor) one after the other."""
+        for name in self.names():
+            yield name, self.tensor(name)
+
+
+def check_finite(tensor: torch.Tensor, where: str) -> None:
+    """Raises NumericalError naming `where` if a floating-point tensor holds NaN or Inf."""
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        bad = int((~tensor.isfinite()).sum())
+        raise NumericalError(
+            f"{bad} of {tensor.numel()} values are NaN or Inf.",
+            where=where,
+            remedy="The checkpoint is damaged or its training diverged: replace it.",
+        )
+
+
+def save_checkpoint(path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a safetensors file whole or not at all."""
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as temporary:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, str(temporary), metadata=dict(metadata or {})
+        )

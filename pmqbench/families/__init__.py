@@ -1,0 +1,1 @@
+"""Model families: one file each; see base.py for what a family must tell."""

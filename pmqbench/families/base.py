@@ -1,0 +1,97 @@
+"""What a model family tells the rest: how its checkpoints read, and how its model runs block by block.
+
+A family knows nothing of quantization; quantization knows nothing of CLIP or T5. Between them stand `Block`, `Group` and the
+`BlockModel` protocol. The state that flows from block to block is opaque to everyone but the family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pmqbench.checkpoints import Checkpoint
+from pmqbench.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Group:
+    """Linear layers of a block that read one shared input, so that one pair of moments serves them all.
+
+    Attributes:
+        layers: module names relative to the model, e.g. ("encoder.layers.0.self_attn.q_proj", ...).
+        norm: the norm module whose output is this input (AWQ folds scales into it; `fit_norms` refits it), or None.
+        producer: the linear layer whose output reaches this input scaled channel by channel but otherwise unchanged in the
+            channel order (v -> out: attention averages over tokens, not over channels), so that scales fold exactly; or None.
+    """
+
+    layers: tuple[str, ...]
+    norm: str | None = None
+    producer: str | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """One residual block: its groups in forward order.
+
+    Attributes:
+        name: module name relative to the model, e.g. "encoder.layers.0".
+        groups: the groups of linear layers in the order the forward pass meets them.
+        class_token_layers: layers of which only the class token's output reaches the model's output (last block of a ViT: all
+            but k and v). Their moments may count the other tokens less (`last_block_tokens: class`).
+    """
+
+    name: str
+    groups: tuple[Group, ...]
+    class_token_layers: frozenset[str] = frozenset()
+
+
+class BlockModel(Protocol):
+    """A torch.nn.Module that runs block by block. Linear layers are `torch.nn.Linear`, found by `get_submodule(name)`."""
+
+    blocks: tuple[Block, ...]
+
+    def embed(self, batch: Any) -> Any:
+        """Model input (family's own form, e.g. uint8 images (n, 3, h, w)) -> the state that enters the first block."""
+
+    def run_block(self, block: Block, state: Any) -> Any:
+        """State before `block` -> state after it."""
+
+    def finish(self, state: Any) -> torch.Tensor:
+        """State after the last block -> the model's output, e.g. pooled features (n, width)."""
+
+    def token_weights(self, block: Block, layer: str, state: Any, class_only: bool) -> torch.Tensor | None:
+        """Weight of each token of `layer`'s input, shape (tokens,) flattened like the input; None means all 1.
+
+        0 for padding. With `class_only`, tokens other than the class token weigh 0.01 in `block.class_token_layers`.
+        """
+
+
+class Family(Protocol):
+    """How checkpoints of a family read, save and become a model. Implementations: one file each in this package."""
+
+    def tower(self, folder: Path, label: str = "") -> Checkpoint:
+        """The merged-and-quantized part of the base, an expert or a merged model in `folder`, under canonical names."""
+
+    def save(self, folder: Path, tensors: Mapping[str, torch.Tensor], config_from: Path, metadata: Mapping[str, str]) -> None:
+        """Writes canonical tensors into `folder` in the family's native layout, with the config copied from `config_from`."""
+
+    def build(self, folder: Path, label: str = "") -> BlockModel:
+        """The model of `folder`, float32, in eval mode, every tensor loaded and checked."""
+
+    def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+        """(out, in) of every quantizable linear layer, by canonical name, from the model's config file alone."""
+
+    def head(self, base: Path, classnames: list[str], templates: list[str]) -> dict[str, torch.Tensor]:
+        """The task's zero-shot head from the base.
+
+        Returns:
+            {"classes": (classes, dim) normalised, "projection": (dim, width) of the tower, "logit_scale": () exponentiated}.
+        """
+
+
+FAMILIES: Registry[Any] = Registry("model family", "pmqbench.families")

@@ -1,0 +1,67 @@
+"""Shape of a CLIP vision tower, and what follows from it without torch: tensor names, linear shapes, blocks.
+
+Config validation reads it while Snakemake parses; `vit.py` builds the module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pmqbench.families.base import Block, Group
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """Shape of a CLIP vision tower; sizes in pixels, `mean` and `std` per RGB channel on the 0..1 scale."""
+
+    width: int
+    layers: int
+    heads: int
+    mlp_width: int
+    image_size: int
+    patch_size: int
+    activation: str
+    eps: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def linear_shapes(self) -> dict[str, tuple[int, int]]:
+        """(out, in) of every quantizable linear layer, in forward order."""
+        attention, wide = (self.width, self.width), (self.mlp_width, self.width)
+        return {
+            f"encoder.layers.{i}.{name}": shape
+            for i in range(self.layers)
+            for name, shape in (
+                *((f"self_attn.{p}_proj", attention) for p in ("q", "k", "v", "out")),
+                ("mlp.fc1", wide),
+                ("mlp.fc2", wide[::-1]),
+            )
+        }
+
+    def blocks(self) -> tuple[Block, ...]:
+        """The encoder layers in forward order."""
+        return tuple(_block(i, last=i == self.layers - 1) for i in range(self.layers))
+
+
+def tower_names(config: VisionConfig) -> Iterator[str]:
+    """Canonical names of all tensors of the tower, in forward order."""
+    yield from ("embeddings.class_embedding", "embeddings.patch_embedding.weight", "embeddings.position_embedding.weight")
+    yield from ("pre_layrnorm.weight", "pre_layrnorm.bias")
+    for i in range(config.layers):
+        modules = ("layer_norm1", *(f"self_attn.{p}_proj" for p in ("q", "k", "v", "out")), "layer_norm2", "mlp.fc1", "mlp.fc2")
+        yield from (f"encoder.layers.{i}.{m}.{part}" for m in modules for part in ("weight", "bias"))
+    yield from ("post_layernorm.weight", "post_layernorm.bias")
+
+
+def _block(i: int, last: bool) -> Block:
+    name = f"encoder.layers.{i}"
+    q, k, v, out = (f"{name}.self_attn.{p}_proj" for p in ("q", "k", "v", "out"))
+    fc1, fc2 = f"{name}.mlp.fc1", f"{name}.mlp.fc2"
+    groups = (
+        Group((q, k, v), norm=f"{name}.layer_norm1"),
+        Group((out,), producer=v),
+        Group((fc1,), norm=f"{name}.layer_norm2"),
+        Group((fc2,)),  # a GELU stands between fc1 and fc2: no exact folding
+    )
+    return Block(name, groups, frozenset({q, out, fc1, fc2}) if last else frozenset())

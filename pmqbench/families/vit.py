@@ -1,0 +1,146 @@
+"""CLIP's vision transformer with separate q, k, v, run block by block, under transformers' CLIPVisionModel names.
+
+One plain module serves open_clip and transformers checkpoints alike, and a job that only runs a tower imports torch alone
+(2 s) instead of open_clip or transformers (5 s). tests/families compare it with both libraries' own forward passes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pmqbench.checkpoints import Checkpoint, check_finite
+from pmqbench.errors import DataError
+from pmqbench.families.base import Block
+from pmqbench.families.vision_config import VisionConfig
+
+# Patch tokens of the last block reach the output only through k and v; elsewhere they keep this much weight, so that
+# moments stay well conditioned (method.md, `last_block_tokens: class`).
+PATCH_TOKEN_WEIGHT = 0.01
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with separate projections."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, tokens, width) -> (n, tokens, width)."""
+        n, tokens, width = x.shape
+        q, k, v = (p(x).view(n, tokens, self.heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.out_proj(mixed.transpose(1, 2).reshape(n, tokens, width))
+
+
+class MLP(nn.Module):
+    """fc2(act(fc1(x))); "quick_gelu" is x * sigmoid(1.702 x), the activation of OpenAI's CLIP."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.quick = {"quick_gelu": True, "gelu": False}[config.activation]
+        self.fc1, self.fc2 = nn.Linear(config.width, config.mlp_width), nn.Linear(config.mlp_width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., width)."""
+        hidden = self.fc1(x)
+        return self.fc2(hidden * torch.sigmoid(1.702 * hidden) if self.quick else F.gelu(hidden))
+
+
+class EncoderLayer(nn.Module):
+    """Pre-norm residual block."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.self_attn = Attention(config.width, config.heads)
+        self.layer_norm1 = nn.LayerNorm(config.width, eps=config.eps)
+        self.mlp = MLP(config)
+        self.layer_norm2 = nn.LayerNorm(config.width, eps=config.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, tokens, width) -> (n, tokens, width)."""
+        x = x + self.self_attn(self.layer_norm1(x))
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class Embeddings(nn.Module):
+    """Patch convolution, class token and learned positions."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.class_embedding = nn.Parameter(torch.empty(config.width))
+        self.patch_embedding = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size, bias=False)
+        self.position_embedding = nn.Embedding((config.image_size // config.patch_size) ** 2 + 1, config.width)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels (n, 3, h, w) -> (n, 1 + patches, width)."""
+        patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.class_embedding.expand(len(pixels), 1, -1), patches], dim=1)
+        return tokens + self.position_embedding.weight
+
+
+class VisionTower(nn.Module):
+    """CLIP's vision transformer as a BlockModel; its output is the pooled class token (n, width), before the projection."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.pre_layrnorm = nn.LayerNorm(config.width, eps=config.eps)  # transformers' spelling
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
+        self.post_layernorm = nn.LayerNorm(config.width, eps=config.eps)
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+        self.blocks = config.blocks()
+
+    def embed(self, batch: Tensor) -> Tensor:
+        """uint8 RGB images (n, 3, h, w) of the tower's size -> (n, tokens, width)."""
+        pixels = (batch.to(self.mean.device).to(self.mean.dtype) / 255 - self.mean) / self.std
+        return self.pre_layrnorm(self.embeddings(pixels))
+
+    def run_block(self, block: Block, state: Tensor) -> Tensor:
+        """(n, tokens, width) -> (n, tokens, width)."""
+        return self.get_submodule(block.name)(state)
+
+    def finish(self, state: Tensor) -> Tensor:
+        """(n, tokens, width) -> pooled class token (n, width)."""
+        return self.post_layernorm(state[:, 0])
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """uint8 images (n, 3, h, w) -> pooled features (n, width)."""
+        state = self.embed(batch)
+        for block in self.blocks:
+            state = self.run_block(block, state)
+        return self.finish(state)
+
+    def token_weights(self, block: Block, layer: str, state: Tensor, class_only: bool) -> Tensor | None:
+        """See BlockModel: only the last block with `class_only` weighs tokens differently."""
+        if not class_only or layer not in block.class_token_layers:
+            return None
+        weights = torch.full(state.shape[:2], PATCH_TOKEN_WEIGHT, dtype=state.dtype, device=state.device)
+        weights[:, 0] = 1
+        return weights.flatten()
+
+
+def build_tower(config: VisionConfig, checkpoint: Checkpoint) -> VisionTower:
+    """A float32 VisionTower in eval mode with every tensor of `checkpoint` loaded, checked for shape and finiteness."""
+    with torch.device("meta"):
+        tower = VisionTower(config)
+    state = {}
+    for name, parameter in tower.state_dict().items():
+        tensor = checkpoint.tensor(name).float()
+        if tensor.shape != parameter.shape:
+            raise DataError(
+                f'tensor "{name}" has shape {tuple(tensor.shape)}, the config says {tuple(parameter.shape)}.',
+                where=checkpoint.label,
+                remedy="Weights and config are of different models.",
+            )
+        check_finite(tensor, f"{checkpoint.label}: {name}")
+        state[name] = tensor
+    tower.load_state_dict(state, assign=True)
+    tower.mean, tower.std = torch.tensor(config.mean).view(3, 1, 1), torch.tensor(config.std).view(3, 1, 1)
+    return tower.eval().requires_grad_(False)

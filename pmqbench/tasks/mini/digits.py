@@ -1,0 +1,46 @@
+"""Digits: scikit-learn's 1,797 real handwritten digits, 8 x 8, turned, shifted, coloured and enlarged to 16 x 16.
+
+Handwritings are dealt out to the splits first. Validation and test show each of theirs once, so that test images are independent of each
+other and confidence intervals mean what they say; training shows each several times, differently each time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from pmqbench.tasks.mini.canvas import SIZE, blend, contrasting, photograph
+
+HANDWRITINGS = {"train": slice(0, 797), "validation": slice(797, 1197), "test": slice(1197, 1797)}
+"""Which of the shuffled handwritings belong to a split."""
+TRAIN_IMAGES = 4000
+
+
+def generate(split: str, rng: np.random.Generator, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 (n, 3, 16, 16), and labels, int64 (n,), of one split; the label is the digit."""
+    ink, labels = handwritings(split, seed)
+    count = TRAIN_IMAGES if split == "train" else len(labels)
+    chosen = np.concatenate([rng.permutation(len(labels)) for _ in range(-(-count // len(labels)))])[:count]
+    return np.stack([photograph(draw(ink[index], rng), rng) for index in chosen]), labels[chosen]
+
+
+def handwritings(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The split's share of scikit-learn's digits: ink, float32 (n, 8, 8) in [0, 1], and labels, int64 (n,)."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = np.random.default_rng(seed).permutation(len(digits.target))[HANDWRITINGS[split]]
+    return (digits.images[order] / 16.0).astype(np.float32), digits.target[order].astype(np.int64)
+
+
+def draw(ink: np.ndarray, rng: np.random.Generator) -> Image.Image:
+    """One handwriting (8, 8) in random colours, size, place and slant, on a 16 x 16 picture."""
+    angle, scale, slant = rng.uniform(-0.25, 0.25), rng.uniform(0.5, 0.65), rng.uniform(-0.2, 0.2)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = scale * turn @ np.array([[1.0, slant], [0.0, 1.0]])
+    centre = SIZE / 2 + rng.uniform(-1.5, 1.5, 2)
+    offset = np.array([4.0, 4.0]) - matrix @ centre
+    coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
+    page = Image.fromarray(ink).transform((SIZE, SIZE), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC)
+    paper, pencil = contrasting(rng)
+    return blend(paper, pencil, np.clip(np.asarray(page), 0.0, 1.0))
