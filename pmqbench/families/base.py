@@ -43,11 +43,13 @@ class Block:
         groups: the groups of linear layers in the order the forward pass meets them.
         class_token_layers: layers of which only the class token's output reaches the model's output (last block of a ViT: all
             but k and v). Their moments may count the other tokens less (`last_block_tokens: class`).
+        score_layers: layers whose outputs only meet in attention scores (q and k): AWQ does not clip their ranges.
     """
 
     name: str
     groups: tuple[Group, ...]
     class_token_layers: frozenset[str] = frozenset()
+    score_layers: frozenset[str] = frozenset()
 
 
 class BlockModel(Protocol):

@@ -64,4 +64,4 @@ def _block(i: int, last: bool) -> Block:
         Group((fc1,), norm=f"{name}.layer_norm2"),
         Group((fc2,)),  # a GELU stands between fc1 and fc2: no exact folding
     )
-    return Block(name, groups, frozenset({q, out, fc1, fc2}) if last else frozenset())
+    return Block(name, groups, frozenset({q, out, fc1, fc2}) if last else frozenset(), score_layers=frozenset({q, k}))

@@ -36,7 +36,7 @@ def draw_split(drawings: Mapping[str, Drawing], split: str, rng: np.random.Gener
     return np.stack([photograph(painters[label](rng), rng) for label in labels]), labels
 
 
-def photograph(drawing: Image.Image, rng: np.random.Generator, noise: tuple[float, float] = (8.0, 28.0)) -> np.ndarray:
+def photograph(drawing: Image.Image, rng: np.random.Generator, noise: tuple[float, float] = (4.0, 18.0)) -> np.ndarray:
     """Shrinks a drawing of any size to uint8 (3, 16, 16) with random blur, exposure and pixel noise.
 
     Args:
@@ -56,11 +56,11 @@ def vary(colour: Colour, rng: np.random.Generator, spread: float = 25.0) -> Colo
     return red, green, blue
 
 
-def contrasting(rng: np.random.Generator, least: float = 70.0) -> tuple[Colour, Colour]:
-    """Two random colours whose brightness differs by at least `least` grey levels."""
+def contrasting(rng: np.random.Generator, least: float = 100.0) -> tuple[Colour, Colour]:
+    """A light and a dark random colour, at least `least` grey levels of brightness apart."""
     while True:
         pair = rng.integers(0, 256, (2, 3))
-        if abs(float(LUMINANCE @ (pair[0] - pair[1]))) >= least:
+        if float(LUMINANCE @ (pair[0] - pair[1])) >= least:
             return tuple(pair[0].tolist()), tuple(pair[1].tolist())
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pmqbench.tasks.mini.canvas import SIZE, blend, contrasting, photograph
 
-HANDWRITINGS = {"train": slice(0, 797), "validation": slice(797, 1197), "test": slice(1197, 1797)}
+HANDWRITINGS = {"train": slice(0, 897), "validation": slice(897, 1247), "test": slice(1247, 1797)}
 """Which of the shuffled handwritings belong to a split."""
 TRAIN_IMAGES = 4000
 
@@ -35,10 +35,10 @@ def handwritings(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def draw(ink: np.ndarray, rng: np.random.Generator) -> Image.Image:
     """One handwriting (8, 8) in random colours, size, place and slant, on a 16 x 16 picture."""
-    angle, scale, slant = rng.uniform(-0.25, 0.25), rng.uniform(0.5, 0.65), rng.uniform(-0.2, 0.2)
+    angle, scale, slant = rng.uniform(-0.2, 0.2), rng.uniform(0.5, 0.6), rng.uniform(-0.1, 0.1)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = scale * turn @ np.array([[1.0, slant], [0.0, 1.0]])
-    centre = SIZE / 2 + rng.uniform(-1.5, 1.5, 2)
+    centre = SIZE / 2 + rng.uniform(-1.0, 1.0, 2)
     offset = np.array([4.0, 4.0]) - matrix @ centre
     coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
     page = Image.fromarray(ink).transform((SIZE, SIZE), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC)

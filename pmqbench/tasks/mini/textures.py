@@ -23,7 +23,7 @@ def painter(name: str) -> Callable[[np.random.Generator], Image.Image]:
     pattern, (shortest, longest), degrees = PATTERNS[name]
 
     def draw(rng: np.random.Generator) -> Image.Image:
-        first, second = contrasting(rng)
+        first, second = rng.permutation(contrasting(rng))
         x, y = coordinates(rng.uniform(shortest, longest), np.deg2rad(degrees + rng.uniform(-12, 12)), rng)
         share = pattern(x, y, rng)
         return shaded(blend(first, second, np.clip(share, 0.0, 1.0)), rng)

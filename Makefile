@@ -1,0 +1,60 @@
+# Two commands: `make` runs the suite and shows the leaderboard, `make test` runs the tests. `make help` lists the rest.
+SUITE ?= mini
+TARGET ?= all
+CORES ?= all
+PYTHON ?= python3
+SNAKEMAKE_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CONFIG := config/$(SUITE).yaml
+REPORT := results/suites/$(if $(filter all,$(TARGET)),$(SUITE),$(SUITE)-$(TARGET))
+RUN := $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(SNAKEMAKE_ARGS)
+
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := run
+.PHONY: run test lint report leaderboard ui clean help install
+
+run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full or ablations for more
+	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(filter-out config/schema.yaml,$(wildcard config/*.yaml)))"; exit 2; }
+	$(RUN) $(TARGET)
+	@$(MAKE) --no-print-directory $(REPORT)/report.html
+	@$(BIN)/python -m pmqbench.reporting.terminal $(REPORT)
+
+$(REPORT)/report.html: $(REPORT)/leaderboard.csv
+	$(RUN) $(TARGET) --report $@
+
+report: install  ## Write the report page of SUITE again
+	$(RUN) $(TARGET) --report $(REPORT)/report.html
+
+leaderboard: install  ## Join all suites' leaderboards into results/leaderboard.* and the README
+	$(RUN) leaderboard
+
+ui: install  ## Open the MLflow pages on 127.0.0.1:5000
+	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/results/mlflow.db}"
+
+test: install  ## Run the whole test suite
+	$(BIN)/python -m pytest -q -n 2
+
+lint: install  ## ruff, snakefmt and snakemake --lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+clean:  ## Delete all results (and nothing else)
+	find results -mindepth 1 -not -name README.md -delete
+	rm -rf .snakemake
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14

@@ -1,0 +1,194 @@
+"""From config files to a checked `Suite`: everything that can be wrong with a config is found here, before any work starts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pmqbench.errors import ConfigError, did_you_mean
+from pmqbench.families.base import FAMILIES
+from pmqbench.files import check_name
+from pmqbench.merging.base import MERGERS
+from pmqbench.options import build_options, check_schema
+from pmqbench.quantization.base import QUANTIZERS, check_group_size
+from pmqbench.recipes import MergeRecipe, QuantRecipe, Suite, Target
+from pmqbench.sources.base import SOURCES
+from pmqbench.tasks.definitions import load_task
+
+SCHEMA = Path(__file__).parents[1] / "config" / "schema.yaml"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a mapping with the same key twice, which YAML would silently resolve to the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+        if twice is not None:
+            raise ConfigError(
+                f'key "{twice}" stands twice.',
+                where=f"{node.start_mark.name}, line {node.start_mark.line + 1}",
+                remedy="Names must be unique: rename or remove one.",
+            )
+        return super().construct_mapping(node, deep)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """A config file as a dict; ConfigError for YAML that does not parse and for duplicate keys."""
+    with open(path, encoding="utf-8") as handle:
+        try:
+            return yaml.load(handle, Loader=_UniqueKeyLoader) or {}
+        except yaml.YAMLError as error:
+            raise ConfigError(f"not valid YAML: {error}", where=str(path)) from error
+
+
+def load_suite(config: Mapping[str, Any]) -> Suite:
+    """The suite a config describes; ConfigError names key path, what is wrong and what to do."""
+    schema = read_config(SCHEMA)
+    check_schema(dict(config), schema, "")
+    config = with_defaults(config, schema, schema)
+    family = FAMILIES.get(config["family"], "family")()
+    tasks = tuple(load_task(name, f"tasks.{i}") for i, name in enumerate(config["tasks"]))
+    base, experts = (_source(config[key], key) for key in ("base", "experts"))
+    base.check([""], family, "base")
+    experts.check([task.name for task in tasks], family, "experts")
+    suite = Suite(
+        name=config["suite"],
+        title=config["title"] or config["suite"],
+        family=config["family"],
+        base=base,
+        experts=experts,
+        tasks=tasks,
+        seeds=tuple(config["seeds"]),
+        targets={},
+        evaluation_batch=config["evaluation"]["batch_size"],
+        calibration_batch=config["calibration"]["batch_size"],
+        batch_jobs=config["batch_jobs"],
+        reference=_reference(config),
+    )
+    return replace(suite, targets=_Targets(config, suite, family).all())
+
+
+def with_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """A copy of `value` with the schema's defaults filled in at any depth."""
+    if "$ref" in schema:
+        schema = {**root["$defs"][schema["$ref"].rsplit("/", 1)[1]], **schema}
+    if isinstance(value, Mapping):
+        properties = schema.get("properties", {})
+        filled = {key: copy.deepcopy(part["default"]) for key, part in properties.items() if "default" in part} | dict(value)
+        return {key: with_defaults(item, properties.get(key, {}), root) for key, item in filled.items()}
+    if isinstance(value, list):
+        return [with_defaults(item, schema.get("items", {}), root) for item in value]
+    return copy.deepcopy(value)
+
+
+def _source(config: Mapping[str, Any], where: str) -> Any:
+    options = {key: value for key, value in config.items() if key != "source"}
+    return build_options(SOURCES, config["source"], options, where)
+
+
+class _Targets:
+    """Expands the sweeps of a config into recipes."""
+
+    def __init__(self, config: Mapping[str, Any], suite: Suite, family: Any) -> None:
+        self.config, self.suite, self.family = config, suite, family
+        model = suite.base.model_config()
+        self.shapes = family.linear_shapes(model) if model is not None else {}
+
+    def all(self) -> dict[str, Target]:
+        """The default target and every named one, each with the default's recipes first."""
+        merges = self._merges(self.config["merges"], "merges")
+        quantizers = self.config["quantizers"]
+        default = self._sweep({}, merges, quantizers, "quantizers")
+        targets = {"default": Target(self.suite.name, tuple(default))}
+        for name, extra in self.config["targets"].items():
+            where = f"targets.{name}"
+            _refuse_twice(merges, extra["merges"], f"{where}.merges")
+            _refuse_twice(quantizers, extra["quantizers"], f"{where}.quantizers")
+            known = merges | self._merges(extra["merges"], f"{where}.merges")
+            recipes = quantizers | extra["quantizers"]
+            pairs = list(default)
+            for i, sweep in enumerate(extra["sweeps"]):
+                pairs += self._sweep(sweep, known, recipes, f"{where}.sweeps.{i}")
+            unique = {(merge.id, quantizer.id): (merge, quantizer) for merge, quantizer in pairs}
+            targets[name] = Target(f"{self.suite.name}-{name}", tuple(unique.values()))
+        return targets
+
+    def _sweep(
+        self, sweep: Mapping[str, Any], merges: Mapping[str, MergeRecipe], quantizers: Mapping[str, Any], where: str
+    ) -> list[tuple[MergeRecipe, QuantRecipe]]:
+        chosen = [_named(merges, name, "merge", where) for name in sweep.get("merges", self.config["merges"])]
+        names = sweep.get("quantizers", list(self.config["quantizers"]))
+        for name in names:
+            _named(quantizers, name, "quantizer", where)
+        recipes = {
+            recipe.id: recipe
+            for name in names
+            for bits in sweep.get("bits", self.config["bits"])
+            for group in sweep.get("group_sizes", self.config["group_sizes"])
+            for recipe in [self._quantizer(name, quantizers[name], bits, group, where)]
+        }
+        return [(merge, recipe) for merge in chosen for recipe in recipes.values()]
+
+    def _merges(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, MergeRecipe]:
+        return {name: self._merge(check_name(name, where), config, f"{where}.{name}") for name, config in configs.items()}
+
+    def _merge(self, name: str, config: Mapping[str, Any], where: str) -> MergeRecipe:
+        candidates = tuple(config.get("tune_scaling", ()))
+        options = {key: value for key, value in config.items() if key not in ("method", "tune_scaling")}
+        method = build_options(MERGERS, config["method"], options, where)
+        if candidates and not hasattr(method, "scaling"):
+            what = f'"{config["method"]}" has no scaling to choose.'
+            raise ConfigError(what, where=f"{where}.tune_scaling", remedy="Remove it.")
+        if candidates and "scaling" in options:
+            raise ConfigError("scaling is both given and tuned.", where=f"{where}.scaling", remedy="Keep one of the two.")
+        method.check([task.name for task in self.suite.tasks], where)
+        suite = self.suite
+        sources = {
+            "family": suite.family,
+            "base": suite.base_id,
+            "experts": {task.name: suite.expert_id(task) for task in suite.tasks},
+        }
+        return MergeRecipe(name, config["method"], method, candidates, sources)
+
+    def _quantizer(self, name: str, config: Mapping[str, Any], bits: int, group: int | str, where: str) -> QuantRecipe:
+        path = f"{where}.{check_name(name, where)}"
+        options = {"bits": bits, "group_size": group, **{key: value for key, value in config.items() if key != "method"}}
+        options["group_size"] = None if options["group_size"] == "channel" else options["group_size"]
+        method = build_options(QUANTIZERS, config["method"], options, path)
+        if method.group_size:
+            check_group_size(self.shapes, method.group_size, path)
+        data = {task.name: task.data_id for task in self.suite.tasks}
+        return QuantRecipe(name, config["method"], method, {"calibration_data": data} if method.calibrated else {})
+
+
+def _reference(config: Mapping[str, Any]) -> str:
+    """The quantizer that reports compare the others with: the named one, else the first."""
+    quantizers = config["quantizers"]
+    name = config.get("reference", next(iter(quantizers)))
+    _named(quantizers, name, "quantizer", "reference")
+    return name
+
+
+def _named(recipes: Mapping[str, Any], name: str, kind: str, where: str) -> Any:
+    if name not in recipes:
+        raise ConfigError(f'unknown {kind} "{name}".', where=where, remedy=did_you_mean(name, recipes))
+    return recipes[name]
+
+
+def _refuse_twice(first: Mapping[str, Any], second: Mapping[str, Any], where: str) -> None:
+    for name in second:
+        if name in first:
+            what = f'"{name}" is a recipe of the default target already.'
+            raise ConfigError(what, where=where, remedy="Give it another name.")
+
+
+def check_files(paths: Sequence[str | Path]) -> None:
+    """Refuses config files with duplicate keys; Snakemake's own reader would take the last one."""
+    for path in paths:
+        read_config(path)

@@ -1,0 +1,1 @@
+"""Evaluation: predictions of a model on a task, and the record they become."""

@@ -1,0 +1,67 @@
+"""What a merging method is: a frozen dataclass of options that turns a view of base and experts into merged tensors.
+
+A method stands in a file of its own, called like the method, and is asked for through `MERGERS`; `engine.merge` checks the
+checkpoints, streams them and casts the result. No module here imports torch at the top: configs are validated without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from pydantic import Field
+
+from pmqbench.errors import ConfigError
+from pmqbench.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+    from pmqbench.merging.engine import Models
+
+# Scaling coefficients above 2.5 are unheard of; the range is there to catch "30" meant as a percentage.
+Coefficient: TypeAlias = Annotated[float, Field(ge=-10, le=10)]
+MergeTensor: TypeAlias = "Callable[[str], torch.Tensor]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merger:
+    """A merging method. By convention a list among its options holds one value per expert, in the experts' order."""
+
+    def start(self, models: Models) -> MergeTensor:
+        """Makes the passes over the experts that the method needs before any tensor can be merged.
+
+        Returns:
+            Function from the name of a floating-point tensor to its merged value, float32 or float64, of the base's shape.
+        """
+        raise NotImplementedError
+
+    def check(self, experts: Sequence[str], where: str) -> None:
+        """Raises ConfigError if the options do not fit these experts: a list of another length, NaN or Inf among the numbers.
+
+        Args:
+            experts: the experts' names, in order.
+            where: key path of the options in the config.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            numbers = value if isinstance(value, list) else [value]
+            place = f"{where}.{field.name}"
+            if isinstance(value, list) and len(value) != len(experts):
+                raise ConfigError(
+                    f"{len(experts)} values expected, one per expert ({', '.join(experts)}), but {len(value)} given.",
+                    where=place,
+                    remedy="Give one value per expert, in this order.",
+                )
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+                raise ConfigError("NaN and Inf are no coefficients.", where=place, remedy="Give finite numbers.")
+
+
+def per_expert(value: float | list[float], experts: int) -> list[float]:
+    """One value per expert: a list as it is, a number repeated."""
+    return value if isinstance(value, list) else [value] * experts
+
+
+MERGERS: Registry[Any] = Registry("merging method", "pmqbench.merging")

@@ -1,0 +1,38 @@
+"""Task Arithmetic: base plus scaled sum of task vectors (Ilharco et al. 2023, "Editing models with task arithmetic")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from pmqbench.merging.base import MERGERS, Coefficient, Merger, MergeTensor, per_expert
+
+if TYPE_CHECKING:
+    import torch
+
+    from pmqbench.merging.engine import Models
+
+
+@MERGERS.register("task_arithmetic")
+@dataclass(frozen=True, kw_only=True)
+class TaskArithmetic(Merger):
+    """merged = base + sum_e s_e (expert_e - base)."""
+
+    scaling: Annotated[
+        Coefficient | list[Coefficient],
+        Field(description="Factor s_e of the task vectors: one number for all experts, or a list with one per expert."),
+    ] = 0.3
+
+    def start(self, models: Models) -> MergeTensor:
+        """See Merger; needs no pass of its own."""
+        scalings = per_expert(self.scaling, len(models.labels))
+
+        def merge_tensor(name: str) -> torch.Tensor:
+            merged = models.base(name).double()
+            for expert, scaling in enumerate(scalings):
+                merged.add_(models.delta(expert, name), alpha=scaling)
+            return merged
+
+        return merge_tensor

@@ -1,0 +1,130 @@
+"""What every quantization method is: a frozen dataclass of options with three hooks that the layer loop calls.
+
+A calibrated method is a pair (target, metric) and a rounding solver; its `solve` puts the three together from `targets.py`,
+`metric.py` and `solvers.py`. The loop (`calibrate.py`) knows no method by name. No torch here: Snakemake imports it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pmqbench.errors import ConfigError
+from pmqbench.registry import Registry
+
+if TYPE_CHECKING:
+    from pmqbench.families.base import Block, Group
+    from pmqbench.quantization.calibrate import Run
+    from pmqbench.quantization.problem import Problem, Solution
+
+UNROUNDED = 16  # bits at which a method stops after its target: the continuous relaxation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """What the loop collects for a method.
+
+    Attributes:
+        sequential: which layers are already quantized when a layer's inputs are taken: all before its group ("group"), those of
+            earlier blocks ("block"), or none.
+        task_weight: how second moments of tasks are pooled, see `moments.Pool`.
+        class_tokens: layers of which only the class token's output counts weigh the other tokens less.
+        teacher: whose outputs the target aims at: each task's expert, the merged model at full precision, or nobody's.
+        teacher_share: how much of the target's inputs is the teacher's own (0: the teacher's weights on this model's inputs).
+        absolute: also collect mean |x|.
+        probe_samples: samples a task kept apart, at full precision, for searches that run whole blocks.
+    """
+
+    sequential: Literal["group", "block", "none"] = "group"
+    task_weight: Literal["tokens", "uniform", "frobenius"] = "tokens"
+    class_tokens: bool = False
+    teacher: Literal["experts", "merged"] | None = None
+    teacher_share: float = 0.0
+    absolute: bool = False
+    probe_samples: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantizer(ABC):
+    """A quantization method with the options all methods have.
+
+    A workflow asks for `calibrated` (needs calibration data and a seed) and `uses_experts` (needs the experts' checkpoints).
+    """
+
+    calibrated: ClassVar[bool] = False
+    uses_experts: ClassVar[bool] = False
+
+    bits: Annotated[Literal[2, 3, 4, 8, 16], Field(description="Bits a weight; 16 leaves the method's target unrounded.")] = 4
+    group_size: Annotated[
+        int | None, Field(ge=1, description="Inputs that share a scale within a row; null: one scale per output channel.")
+    ] = None
+    symmetric: Annotated[bool, Field(description="Signed codes without a zero point instead of a range with one.")] = False
+    range_search: Annotated[
+        Literal["minmax", "mse"],
+        Field(description="Range of a grid: all weights (minmax), or the shrunk range of least error (mse)."),
+    ] = "minmax"
+
+    def sampling(self) -> Sampling | None:
+        """What the loop collects before `solve`; None for a method that sees no data."""
+        return None
+
+    def refit_norm(self, run: Run, block: Block, group: Group) -> None:  # noqa: B027 - a hook few methods need
+        """May change `group.norm` before the group's inputs are collected."""
+
+    def rescale(self, run: Run, block: Block, problems: list[Problem]) -> None:  # noqa: B027
+        """May fold scales into the block, once inputs are collected and before any of `problems` is solved."""
+
+    @abstractmethod
+    def solve(self, problem: Problem) -> Solution:
+        """The quantized weights of a stack of layers that share their input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibratedQuantizer(Quantizer):
+    """A method that sees calibration samples of every task."""
+
+    calibrated: ClassVar[bool] = True
+
+    calibration_samples: Annotated[int, Field(ge=1, description="Calibration samples a task, from its train split.")] = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequentialQuantizer(CalibratedQuantizer):
+    """A calibrated method that takes a layer's inputs from the model as quantized so far."""
+
+    sequential: Annotated[
+        Literal["group", "block", "none"],
+        Field(description="Layers already quantized when inputs are taken: all before the group, before the block, or none."),
+    ] = "group"
+    last_block_tokens: Annotated[
+        Literal["all", "class"],
+        Field(description="class: where only the class token reaches the output, other tokens weigh 0.01 in the moments."),
+    ] = "all"
+    act_order: Annotated[
+        bool, Field(description="Round inputs in the order of falling second moment; group scales stay those of the target.")
+    ] = False
+
+
+QUANTIZERS: Registry[Any] = Registry("quantization method", "pmqbench.quantization.methods")
+
+
+def check_group_size(shapes: Mapping[str, tuple[int, int]], group_size: int | None, where: str) -> None:
+    """Raises ConfigError naming the layers whose input width `group_size` does not divide.
+
+    Args:
+        shapes: (out, in) by layer name.
+        group_size: inputs that share a scale; None (per output channel) fits always.
+        where: config key path of the group size.
+    """
+    bad = [f"{name} ({width} inputs)" for name, (_, width) in shapes.items() if group_size is not None and width % group_size]
+    if bad:
+        shown = ", ".join(bad[:6]) + (f" and {len(bad) - 6} more" if len(bad) > 6 else "")
+        raise ConfigError(
+            f"group size {group_size} does not divide the inputs of {shown}.",
+            where=where,
+            remedy="Choose a divisor of every width, or null for one scale per output channel.",
+        )

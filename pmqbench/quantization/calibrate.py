@@ -1,0 +1,249 @@
+"""The one layer loop: block by block, group by group, collect inputs' moments, let the method solve, put the result in place.
+
+What a method needs collected is its `Sampling`; what it does with it are its hooks. The model is known by its blocks only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pmqbench.checkpoints import check_finite
+from pmqbench.errors import DataError
+from pmqbench.families.base import Block, BlockModel, Group
+from pmqbench.quantization.base import Quantizer, Sampling, check_group_size
+from pmqbench.quantization.grid import LayerCodes
+from pmqbench.quantization.layer_record import layer_records
+from pmqbench.quantization.moments import Pool, TaskMoments, Teacher
+from pmqbench.quantization.problem import Expert, Problem, Solution, stack
+from pmqbench.quantization.streams import Stream, expert_stream, merged_stream
+
+__all__ = ["Expert", "QuantizedModel", "quantize_model"]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A quantized model.
+
+    Attributes:
+        tensors: every tensor of the model by canonical name, on the CPU: dequantized weights, folded norms, fitted biases.
+        codes: by layer; `codes[layer].weight()` is `tensors[layer + ".weight"]` bit for bit. Empty at 16 bits.
+        records: one JSON-able record a layer, in forward order.
+    """
+
+    tensors: dict[str, Tensor]
+    codes: dict[str, LayerCodes]
+    records: list[dict[str, Any]]
+
+
+@dataclass
+class Run:
+    """A quantization in progress. Streams are None where the method needs none."""
+
+    model: BlockModel
+    method: Quantizer
+    sampling: Sampling | None
+    experts: Mapping[str, Expert]
+    student: Stream | None = None
+    teacher: Stream | None = None
+    probe: Stream | None = None
+    codes: dict[str, LayerCodes] = field(default_factory=dict)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def enter(self, task: str, block: Block) -> None:
+        """Readies the teacher for the task's states."""
+        if self.teacher is not None:
+            self.teacher.enter(task, block)
+
+    def teacher_inputs(self, task: str, index: int, block: Block, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The teacher's inputs of `layers` for one batch; after `enter`."""
+        return self.teacher.inputs(block, self.teacher.states[task][index], layers)
+
+    def advance(self, block: Block) -> None:
+        """Runs every stream through `block`, unless nobody reads what comes out."""
+        if block is not self.model.blocks[-1]:
+            for stream in (self.student, self.teacher, self.probe):
+                if stream is not None:
+                    stream.advance(block)
+
+
+def quantize_model(
+    model: BlockModel,
+    method: Quantizer,
+    calibration: Mapping[str, Sequence[Tensor]],
+    experts: Mapping[str, Expert],
+    progress: bool = True,
+) -> QuantizedModel:
+    """Quantizes the linear layers of `model`'s blocks, in place: afterwards it is the quantized model.
+
+    Args:
+        model: the merged model, float32, on the device to work on. Its state_dict names are the canonical names.
+        method: an instance of a class in QUANTIZERS.
+        calibration: task -> input batches as `model.embed` takes them; not looked at by uncalibrated methods.
+        experts: task -> expert. Needed by methods that use experts; for others they only add merging deviations to the records.
+        progress: show a progress bar over layers when run in a terminal.
+
+    Raises:
+        ConfigError: the group size does not divide a layer's inputs.
+        DataError: an empty calibration set, a missing or foreign expert.
+        NumericalError: NaN or Inf in weights or activations, or moments that no damping makes regular.
+    """
+    names = [layer for block in model.blocks for group in block.groups for layer in group.layers]
+    shapes = {name: tuple(model.get_submodule(name).weight.shape) for name in names}
+    check_group_size(shapes, method.group_size, "quantization: group_size")
+    with torch.no_grad(), tqdm(total=len(names), desc="layers", unit="layer", disable=None if progress else True) as bar:
+        run = _start(model, method, calibration, experts)
+        for block in model.blocks:
+            done = len(run.records)
+            _quantize_block(run, block, bar)
+            _report(block, run.records[done:])
+    for index, record in enumerate(run.records):
+        record["index"] = index
+    tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    return QuantizedModel(tensors, run.codes, run.records)
+
+
+def _start(
+    model: BlockModel, method: Quantizer, calibration: Mapping[str, Sequence[Tensor]], experts: Mapping[str, Expert]
+) -> Run:
+    sampling = method.sampling()
+    run = Run(model, method, sampling, experts)
+    if sampling is None:
+        return run
+    _check_calibration(calibration)
+    missing = sorted(set(calibration) - set(experts))
+    if sampling.teacher == "experts" and missing:
+        raise DataError(
+            f"no expert for {', '.join(missing)}.", where="calibration", remedy="Every calibration task needs its expert."
+        )
+    run.student = Stream(model, {task: [model.embed(batch) for batch in batches] for task, batches in calibration.items()})
+    if sampling.teacher is not None and sampling.teacher_share > 0:
+        by_experts = sampling.teacher == "experts"
+        run.teacher = expert_stream(experts, calibration, _device(model)) if by_experts else merged_stream(run.student)
+    if sampling.probe_samples:
+        first = {task: batches[0][: sampling.probe_samples] for task, batches in calibration.items()}
+        run.probe = Stream(model, {task: [model.embed(batch)] for task, batch in first.items()})
+    return run
+
+
+def _check_calibration(calibration: Mapping[str, Sequence[Tensor]]) -> None:
+    if not calibration:
+        raise DataError("there is no calibration task.", where="calibration", remedy="Give at least one task.")
+    for task, batches in calibration.items():
+        if not batches or any(len(batch) == 0 for batch in batches):
+            what = "the calibration set is empty or has an empty batch."
+            raise DataError(what, where=f"calibration of {task}", remedy="Check its data set.")
+
+
+def _device(model: BlockModel) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _quantize_block(run: Run, block: Block, bar: tqdm) -> None:
+    sequential = run.sampling.sequential if run.sampling else "group"
+    steps = [(group,) for group in block.groups] if sequential == "group" else [block.groups]
+    for step in steps:
+        began = perf_counter()
+        for group in step:
+            run.method.refit_norm(run, block, group)
+        problems = [problem for group in step for problem in _problems(run, block, group)]
+        if run.sampling is not None:
+            _collect(run, block, problems)
+            if sequential == "none":
+                run.advance(block)
+        run.method.rescale(run, block, problems)
+        shared = (perf_counter() - began) / len(problems)
+        for problem in problems:
+            began = perf_counter()
+            solution = run.method.solve(problem)
+            problem.seconds = shared + perf_counter() - began
+            _install(run, block, problem, solution)
+            bar.update(len(problem.names))
+    if run.sampling is not None and sequential != "none":
+        run.advance(block)
+
+
+def _problems(run: Run, block: Block, group: Group) -> list[Problem]:
+    """One problem for the layers of a group whose tokens weigh the same."""
+    alike: list[tuple[Tensor | None, list[str]]] = []
+    for layer in group.layers:
+        weights = _token_weights(run, block, layer, next(iter(run.student.states.values()))[0]) if run.student else None
+        for known, layers in alike:
+            if known is weights or (known is not None and weights is not None and torch.equal(known, weights)):
+                layers.append(layer)
+                break
+        else:
+            alike.append((weights, [layer]))
+    return [_problem(run.model, block, group, tuple(layers)) for _, layers in alike]
+
+
+def _problem(model: BlockModel, block: Block, group: Group, names: tuple[str, ...]) -> Problem:
+    modules = tuple(model.get_submodule(name) for name in names)
+    for name, module in zip(names, modules, strict=True):
+        check_finite(module.weight, f"merged model: {name}.weight")
+    merged = stack([module.weight for module in modules])
+    clipped = [torch.full((len(m.weight),), n not in block.score_layers) for n, m in zip(names, modules, strict=True)]
+    return Problem(group, names, modules, ", ".join(names), merged, torch.cat(clipped).to(merged.device))
+
+
+def _collect(run: Run, block: Block, problems: list[Problem]) -> None:
+    """Moments of every problem's inputs, task by task, one pass over the student's (and the teacher's) batches."""
+    sampling, device = run.sampling, problems[0].merged.device
+    pools = [Pool(problem.merged, sampling.task_weight) for problem in problems]
+    taps = tuple(dict.fromkeys(problem.group.layers[0] for problem in problems))
+    for task, states in run.student.states.items():
+        run.enter(task, block)
+        per_task = [
+            TaskMoments(p.merged.shape[1], device, len(states), cross=run.teacher is not None, absolute=sampling.absolute)
+            for p in problems
+        ]
+        for index, state in enumerate(states):
+            x = run.student.inputs(block, state, taps)
+            y = run.teacher_inputs(task, index, block, taps) if run.teacher else {}
+            for problem, moments in zip(problems, per_task, strict=True):
+                tap = problem.group.layers[0]
+                weights = _token_weights(run, block, problem.names[0], state)
+                moments.add(x[tap], weights, y.get(tap), sampling.teacher_share)
+        for problem, moments, pool in zip(problems, per_task, pools, strict=True):
+            where = f"task {task}, {problem.where}"
+            pool.fold(task, moments.finish(where), _teacher(run, task, problem), where)
+    for problem, pool in zip(problems, pools, strict=True):
+        problem.moments = pool.moments()
+
+
+def _token_weights(run: Run, block: Block, layer: str, state: Any) -> Tensor | None:
+    return run.model.token_weights(block, layer, state, run.sampling.class_tokens)
+
+
+def _teacher(run: Run, task: str, problem: Problem) -> Teacher | None:
+    if run.sampling.teacher is None:
+        return None
+    return problem.expert_teacher(run.experts[task]) if run.sampling.teacher == "experts" else problem.merged_teacher()
+
+
+def _install(run: Run, block: Block, problem: Problem, solution: Solution) -> None:
+    """Writes the records, then the solution into the model."""
+    check_finite(solution.weight, f"quantized {problem.where}")
+    run.records += layer_records(run.method, problem, solution, run.experts, block.name)
+    for name, module, (start, stop) in zip(problem.names, problem.modules, problem.rows(), strict=True):
+        module.weight.copy_(solution.weight[start:stop])
+        if solution.bias is not None:
+            module.bias.copy_(solution.bias[start:stop])
+        if solution.codes is not None:
+            run.codes[name] = solution.codes.rows(start, stop)
+    for remedy in solution.remedies:
+        log.warning("%s: %s", problem.where, remedy)
+
+
+def _report(block: Block, records: list[dict[str, Any]]) -> None:
+    seconds = sum(record["seconds"] for record in records)
+    lost = sum(record["weight_error"] for record in records) / len(records)
+    log.info("%s: %d layers in %.2f s, relative squared weight error %.2g", block.name, len(records), seconds, lost)

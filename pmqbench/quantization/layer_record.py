@@ -1,0 +1,143 @@
+"""The record of each quantized layer: what rounding lost, how far its outputs are from the experts', and how the solve went.
+
+Deviations are per token and in the coordinates of the inputs as collected (AWQ's scales taken out), so methods compare. Pooled
+ones use the method's own task weights; those per task come from up to `moments.SAMPLE_TOKENS` tokens of the task.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pmqbench.quantization.base import Quantizer
+from pmqbench.quantization.problem import Expert, Problem, Solution
+
+
+def layer_records(
+    method: Quantizer, problem: Problem, solution: Solution, experts: Mapping[str, Expert], block: str
+) -> list[dict[str, Any]]:
+    """One JSON-able record for each layer of `problem`; docs/quantization.md explains the fields.
+
+    Args:
+        method: the method's options.
+        problem: as it was solved.
+        solution: its solution.
+        experts: experts by task; tasks without one have no merging deviation.
+        block: the block's name.
+    """
+    weights = {
+        "merged": problem.merged,
+        "target": problem.unfolded(solution.target),
+        "nearest": problem.unfolded(solution.nearest),
+        "final": problem.unfolded(solution.weight),
+    }
+    rows = list(problem.rows())
+    objective, quantization, scale = _pooled(problem, solution, weights)
+    merging, own = _per_task(problem, weights, experts)
+    bias_shift = None if solution.bias is None else (solution.bias - problem.bias).square()
+    records = []
+    for name, (start, stop) in zip(problem.names, rows, strict=True):
+        rounding = weights["final"][start:stop] - weights["target"][start:stop]
+        metric = solution.metric
+        records.append(
+            {
+                "layer": name,
+                "block": block,
+                "shape": [stop - start, problem.merged.shape[1]],
+                "bits": method.bits,
+                "group_size": method.group_size,
+                "symmetric": method.symmetric,
+                "tokens": problem.moments.tokens if problem.moments else None,
+                "task_weights": problem.moments.weights if problem.moments else None,
+                "weight_error": _ratio(rounding.square(), weights["target"][start:stop].square()),
+                "quantization": _relative(quantization, scale, start, stop),
+                "merging": _slice(merging, start, stop),
+                "merging_own_inputs": _slice(own, start, stop),
+                "objective": None if objective is None else {k: float(v[start:stop].sum()) for k, v in objective.items()},
+                "condition": metric.condition if metric else None,
+                "damping": metric.damping + metric.raised if metric else None,
+                "remedy": "; ".join(solution.remedies) or None,
+                "bias_shift": None if bias_shift is None else float(bias_shift[start:stop].sum().sqrt()),
+                "seconds": problem.seconds * (stop - start) / rows[-1][1],
+                "peak_memory_mb": peak_memory_mb(problem.merged.device),
+            }
+        )
+    return records
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory in MB that this process has held so far: on the GPU if `device` is one, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _pooled(
+    problem: Problem, solution: Solution, weights: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor] | None, Tensor | None, Tensor | None]:
+    """J of each of `weights`, E|Q x - target x|^2 and E|W_merged x|^2, each per output (out,); Nones without moments."""
+    if problem.moments is None:
+        return None, None, None
+    moments, anchor = problem.moments, solution.anchor * (solution.metric.mu if solution.metric else 0.0)
+
+    def energy(difference: Tensor) -> Tensor:
+        return ((difference @ moments.second) * difference).sum(1)
+
+    def objective(weight: Tensor) -> Tensor:
+        difference = weight - weights["merged"]
+        value = energy(difference) + anchor * difference.square().sum(1)
+        if moments.cross is not None:
+            value += moments.residual - 2 * (moments.cross * difference).sum(1)
+        return value
+
+    return (
+        {name: objective(weight) for name, weight in weights.items()},
+        energy(weights["final"] - weights["target"]),
+        energy(weights["merged"]),
+    )
+
+
+def _per_task(
+    problem: Problem, weights: Mapping[str, Tensor], experts: Mapping[str, Expert]
+) -> tuple[dict[str, dict[str, Tensor]] | None, dict[str, dict[str, Tensor]] | None]:
+    """Merging deviations per output (out,) by task: E|W x - W_t x|^2, and E|W x - W_t y|^2 for target inputs y."""
+    merging, own = {}, {}
+    for task, sample in (problem.moments.samples if problem.moments else {}).items():
+        if task not in experts:
+            continue
+        expert = problem.expert_teacher(experts[task]).weight.T
+        outputs = {name: sample.x @ weights[name].T for name in ("final", "target", "merged")}
+        wanted = sample.x @ expert
+        merging[task] = _deviations(sample.weights, outputs, wanted)
+        if sample.shift is not None:
+            own[task] = _deviations(sample.weights, outputs, wanted + sample.shift @ expert)
+    return merging or None, own or None
+
+
+def _deviations(weights: Tensor, outputs: Mapping[str, Tensor], wanted: Tensor) -> dict[str, Tensor]:
+    """Weighted mean over tokens of |output - wanted|^2 per output (out,), and as "scale" that of the merged weights' output."""
+    by_weight = {name: weights @ (output - wanted).square() for name, output in outputs.items()}
+    return by_weight | {"scale": weights @ outputs["merged"].square()}
+
+
+def _slice(by_task: dict[str, dict[str, Tensor]] | None, start: int, stop: int) -> dict[str, dict[str, float]] | None:
+    if by_task is None:
+        return None
+    return {task: {name: float(rows[start:stop].sum()) for name, rows in parts.items()} for task, parts in by_task.items()}
+
+
+def _relative(value: Tensor | None, scale: Tensor | None, start: int, stop: int) -> dict[str, float] | None:
+    if value is None:
+        return None
+    return {"absolute": float(value[start:stop].sum()), "relative": _ratio(value[start:stop], scale[start:stop])}
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    """Sum over sum; 0 where there is nothing to lose."""
+    total = float(whole.sum())
+    return float(part.sum()) / total if total > 0 else 0.0

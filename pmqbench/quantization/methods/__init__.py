@@ -1,0 +1,1 @@
+"""Quantization methods: one file each, registered in base.QUANTIZERS."""

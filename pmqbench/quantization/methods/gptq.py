@@ -1,0 +1,41 @@
+"""GPTQ of the merged model: Frantar et al., arXiv 2210.17323."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from pmqbench.quantization.base import QUANTIZERS, Sampling, SequentialQuantizer
+
+if TYPE_CHECKING:
+    from pmqbench.quantization.problem import Problem, Solution
+
+
+@QUANTIZERS.register("gptq")
+@dataclass(frozen=True, kw_only=True)
+class Gptq(SequentialQuantizer):
+    """(W_merged, H + damping), solver gptq."""
+
+    damping: Annotated[float, Field(ge=0, le=1, description="Share of mean(diag(H)) added to H before it is inverted.")] = 0.01
+    task_weight: Annotated[
+        Literal["tokens", "uniform", "frobenius"],
+        Field(description="Weight of a task's second moment: tokens pools all tokens, uniform 1, frobenius 1 / |H_t|."),
+    ] = "tokens"
+
+    def sampling(self) -> Sampling:
+        """See Quantizer."""
+        return Sampling(
+            sequential=self.sequential, task_weight=self.task_weight, class_tokens=self.last_block_tokens == "class"
+        )
+
+    def solve(self, problem: Problem) -> Solution:
+        """See Quantizer. Columns of inputs that are always zero become zero."""
+        from pmqbench.quantization.metric import factorise
+        from pmqbench.quantization.solvers import round_target
+
+        moments = problem.moments
+        metric = factorise(moments.second, self.damping, where=problem.where, tokens=moments.tokens, act_order=self.act_order)
+        live = moments.second.diagonal() != 0
+        return round_target(self, problem.weight * live, metric, "gptq", anchor=self.damping)

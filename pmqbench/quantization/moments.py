@@ -1,0 +1,216 @@
+"""Moments of a layer's inputs: collected batch by batch for one task, then folded into the pool of all tasks.
+
+Only one task's moment matrices live at a time: the pool keeps sum c_t H_t, sum c_t (W_t C_t - W_merged H_t), vectors, and a
+small sample of each task's tokens for the layer record. Tokens are rows: X is (tokens, in), H_t = X^T X / n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pmqbench.errors import NumericalError
+
+SAMPLE_TOKENS = 512  # tokens a task kept for the per-task deviations of the layer record
+PANEL = 256  # H is symmetric: column panels from the diagonal on, mirrored at the end, save up to half the products
+
+
+@dataclass
+class Sample:
+    """Evenly spaced tokens of a task: inputs x (k, in), shift (k, in) to the target's inputs or None, weights (k,) of sum 1."""
+
+    x: Tensor
+    shift: Tensor | None
+    weights: Tensor
+
+
+class TaskMoments:
+    """Moments of one task's inputs x and, with `cross`, of the shift y - x to the target's inputs.
+
+    After `finish`: second (in, in) = E[x x^T], shift (in, in) = E[(y - x) x^T] or None, mean and mean_shift (in,), absolute
+    (in,) = E|x| or None, `weight` the sum of token weights, `tokens` how many tokens have a weight.
+    """
+
+    def __init__(self, width: int, device: torch.device, batches: int, cross: bool = False, absolute: bool = False) -> None:
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        self.second = zeros(width, width)
+        self.shift = zeros(width, width) if cross else None
+        self.mean, self.mean_shift = zeros(width, dtype=torch.float64), zeros(width, dtype=torch.float64)
+        self.absolute = zeros(width, dtype=torch.float64) if absolute else None
+        self.weight, self.tokens = 0.0, 0
+        self._per_batch = ceil(SAMPLE_TOKENS / batches)
+        self._sample: list[tuple[Tensor, Tensor | None, Tensor]] = []
+
+    def add(self, x: Tensor, weights: Tensor | None = None, y: Tensor | None = None, share: float = 1.0) -> None:
+        """Adds one batch.
+
+        Args:
+            x: inputs (n, in).
+            weights: (n,); tokens of weight 0 (padding) are left out, whatever they hold. None: all 1.
+            y: the teacher's inputs (n, in) of the same tokens.
+            share: the target's inputs are share * y + (1 - share) * x.
+        """
+        if weights is not None:
+            kept = weights > 0
+            x, weights, y = x[kept], weights[kept], None if y is None else y[kept]
+        if len(x) == 0:
+            return
+        shift = None if y is None else share * (y - x)
+        weighted = x if weights is None else x * weights[:, None]
+        for start in range(0, x.shape[1], PANEL):
+            self.second[start : start + PANEL, start:].addmm_(weighted[:, start : start + PANEL].T, x[:, start:])
+        self.mean += weighted.sum(0)
+        if self.absolute is not None:
+            self.absolute += weighted.abs().sum(0)
+        if shift is not None:
+            self.shift.addmm_(shift.T, weighted)
+            self.mean_shift += (shift if weights is None else shift * weights[:, None]).sum(0)
+        self.weight += float(len(x) if weights is None else weights.sum(dtype=torch.float64))
+        self.tokens += len(x)
+        self._keep(x, shift, weights)
+
+    def finish(self, where: str) -> TaskMoments:
+        """Turns sums into means; NumericalError naming `where` if there was no token or a value is NaN or Inf."""
+        if self.tokens == 0:
+            raise NumericalError("no token of the calibration set counts.", where=where, remedy="Are all tokens padding?")
+        for matrix in (self.second, self.shift, self.mean, self.mean_shift, self.absolute):
+            if matrix is not None:
+                matrix /= self.weight
+                if not bool(matrix.isfinite().all()):
+                    raise NumericalError(
+                        "the layer's inputs hold NaN or Inf, or overflow float32 when squared.",
+                        where=where,
+                        remedy="Check the model's weights and the calibration data of this task.",
+                    )
+        for start in range(PANEL, len(self.second), PANEL):
+            self.second[start:, start - PANEL : start] = self.second[start - PANEL : start, start:].T
+        return self
+
+    def sample(self) -> Sample:
+        """The tokens kept of all batches."""
+        x, shift, weights = zip(*self._sample, strict=True)
+        weights = torch.cat(weights)
+        return Sample(torch.cat(x), None if shift[0] is None else torch.cat(shift), weights / weights.sum())
+
+    def _keep(self, x: Tensor, shift: Tensor | None, weights: Tensor | None) -> None:
+        count = min(self._per_batch, len(x))
+        rows = torch.arange(count, device=x.device) * len(x) // count
+        kept = torch.ones(count, device=x.device) if weights is None else weights[rows]
+        self._sample.append((x[rows], None if shift is None else shift[rows], kept * (len(x) / count)))
+
+
+@dataclass
+class Moments:
+    """Pooled moments of the inputs of a stack of layers, sum_t c_t (...) with weights that sum to 1.
+
+    Attributes:
+        second: H (in, in).
+        cross: R (out, in) = sum_t c_t (W_t C_t - W_merged H_t): what the teachers' outputs have that the merged weights' lack,
+            correlated with the inputs. None without teachers.
+        residual: (out,) = sum_t c_t E|W_t y - W_merged x|^2 per output; with a teacher's own inputs its part E|W_t (y - x)|^2
+            is taken from the token sample.
+        mean, mean_target: E x (in,), and the teachers' mean output with bias (out,) or None.
+        absolute: E|x| (in,) or None.
+        tokens: how many tokens count.
+        weights: c_t by task.
+        samples: tokens kept, by task.
+    """
+
+    second: Tensor
+    cross: Tensor | None
+    residual: Tensor | None
+    mean: Tensor
+    mean_target: Tensor | None
+    absolute: Tensor | None
+    tokens: int
+    weights: dict[str, float]
+    samples: dict[str, Sample]
+
+
+@dataclass
+class Teacher:
+    """A task's target weights for a stack of layers: weight (out, in) and bias (out,) or None."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+@dataclass
+class Pool:
+    """Folds one task's moments after the other.
+
+    Args:
+        merged: W_merged of the stack (out, in).
+        task_weight: c_t before it is rescaled to sum 1: "tokens" (their number: all tokens count alike), "uniform" (1) or
+            "frobenius" (1 / |H_t|_F).
+    """
+
+    merged: Tensor
+    task_weight: Literal["tokens", "uniform", "frobenius"]
+    _sums: dict[str, Tensor] = field(default_factory=dict)
+    _tokens: int = 0
+    _weights: dict[str, float] = field(default_factory=dict)
+    _samples: dict[str, Sample] = field(default_factory=dict)
+
+    def fold(self, task: str, moments: TaskMoments, teacher: Teacher | None, where: str) -> None:
+        """Adds finished moments of `task`, whose outputs should be those of `teacher`."""
+        weight = self._weight(moments, where)
+        self._weights[task] = weight
+        self._tokens += moments.tokens
+        self._samples[task] = moments.sample()
+        self._add("second", weight, moments.second)
+        self._add("mean", weight, moments.mean)
+        if moments.absolute is not None:
+            self._add("absolute", weight, moments.absolute)
+        if teacher is not None:
+            self._fold_teacher(weight, moments, teacher, self._samples[task])
+
+    def moments(self) -> Moments:
+        """The pooled moments; the pool is used up."""
+        total = sum(self._weights.values())
+        sums = {name: value.div_(total) for name, value in self._sums.items()}
+        return Moments(
+            **{name: sums.get(name) for name in ("second", "cross", "residual", "mean", "mean_target", "absolute")},
+            tokens=self._tokens,
+            weights={task: weight / total for task, weight in self._weights.items()},
+            samples=self._samples,
+        )
+
+    def _weight(self, moments: TaskMoments, where: str) -> float:
+        if self.task_weight == "tokens":
+            return moments.weight
+        if self.task_weight == "uniform":
+            return 1.0
+        norm = float(torch.linalg.matrix_norm(moments.second))
+        if norm == 0:
+            raise NumericalError(
+                'all inputs are zero, so task_weight "frobenius" is not defined.', where=where, remedy='Use "uniform".'
+            )
+        return 1 / norm
+
+    def _fold_teacher(self, weight: float, moments: TaskMoments, teacher: Teacher, sample: Sample) -> None:
+        # W_t C_t - W_merged H_t with C_t = H_t + E[(y - x) x^T]: exactly zero when the teacher is the merged model itself.
+        difference = teacher.weight - self.merged
+        cross = difference @ moments.second
+        residual = (cross * difference).sum(1)
+        if moments.shift is not None:
+            shifted = teacher.weight @ moments.shift
+            residual += 2 * (shifted * difference).sum(1)
+            residual += sample.weights @ (sample.shift @ teacher.weight.T).square()
+            cross += shifted
+        self._add("cross", weight, cross)
+        self._add("residual", weight, residual)
+        output = teacher.weight.double() @ (moments.mean + moments.mean_shift)
+        self._add("mean_target", weight, output if teacher.bias is None else output + teacher.bias)
+
+    def _add(self, name: str, weight: float, value: Tensor) -> None:
+        if name in self._sums:
+            self._sums[name].add_(value, alpha=weight)
+        else:
+            self._sums[name] = value * weight

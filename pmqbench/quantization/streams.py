@@ -1,0 +1,94 @@
+"""Streams: the states of every task's calibration batches in front of the current block, and the model that moves them on.
+
+Block inputs are cached once per task and batch; a layer's inputs are taken by a hook that stops the forward pass there.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pmqbench.families.base import Block, BlockModel
+from pmqbench.quantization.problem import Expert
+
+
+class _Stop(Exception):  # noqa: N818 - ends a forward pass early, no error
+    pass
+
+
+@dataclass
+class Stream:
+    """States of each task's batches before the current block.
+
+    Attributes:
+        model: runs the blocks.
+        states: by task, one state a batch.
+        enter: called with (task, block) before the task's states run through a block: puts the task's weights in place.
+    """
+
+    model: BlockModel
+    states: dict[str, list[Any]]
+    enter: Callable[[str, Block], None] = lambda task, block: None
+
+    def inputs(self, block: Block, state: Any, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The inputs (tokens, in) of `layers`, which stand in forward order; nothing after the last one's input is computed."""
+        caught: dict[str, Tensor] = {}
+
+        def hook(layer: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            def catch(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+                caught[layer] = args[0].flatten(0, -2)
+                if layer == layers[-1]:
+                    raise _Stop
+
+            return catch
+
+        handles = [self.model.get_submodule(layer).register_forward_pre_hook(hook(layer)) for layer in layers]
+        try:
+            self.model.run_block(block, state)
+        except _Stop:
+            return caught
+        finally:
+            for handle in handles:
+                handle.remove()
+        raise ValueError(f"{block.name} never runs {layers[-1]}: the family's groups are not those of its blocks")
+
+    def advance(self, block: Block) -> None:
+        """Runs every state through `block`."""
+        for task, states in self.states.items():
+            self.enter(task, block)
+            self.states[task] = [self.model.run_block(block, state) for state in states]
+
+
+def expert_stream(experts: Mapping[str, Expert], calibration: Mapping[str, Sequence[Any]], device: torch.device) -> Stream:
+    """Each task's batches in the task's own expert.
+
+    One expert's model is kept; before it runs another task's states, that expert's tensors of the block are read into it.
+    """
+    states: dict[str, list[Any]] = {}
+    for task, batches in calibration.items():
+        model = experts[task].build().to(device)
+        states[task] = [model.embed(batch) for batch in batches]
+
+    def enter(task: str, block: Block) -> None:
+        for name, tensor in model.get_submodule(block.name).state_dict().items():
+            tensor.copy_(experts[task].tensor(f"{block.name}.{name}", tensor))
+
+    return Stream(model, states, enter)
+
+
+def merged_stream(student: Stream) -> Stream:
+    """The same states in a copy of the model, which stays as it is while the model is quantized."""
+    return Stream(copy.deepcopy(student.model), {task: list(states) for task, states in student.states.items()})
+
+
+def state_tensors(state: Any) -> list[Tensor]:
+    """The floating-point tensors in a state: a tensor, or tuples, lists and dicts of states."""
+    if isinstance(state, Tensor):
+        return [state] if state.is_floating_point() else []
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (tuple, list)) else ()
+    return [tensor for part in parts for tensor in state_tensors(part)]

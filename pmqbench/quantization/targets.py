@@ -1,0 +1,31 @@
+"""Targets: the matrix a solver rounds, as the pair (target, metric) of a calibrated method.
+
+RTN, GPTQ and AWQ round W_merged (AWQ with scales folded in); every other target is a correction of it by the inputs' moments.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pmqbench.quantization.metric import Metric
+
+
+def teacher_target(merged: Tensor, cross: Tensor, metric: Metric, anchor: float) -> Tensor:
+    """Minimiser W* (out, in) of sum_t c_t E|W x - W_t y|^2 + anchor * mu * |W - W_merged|_F^2.
+
+    W* = (sum_t c_t W_t C_t + anchor mu W_merged) H_a^-1 = W_merged + R H_a^-1 with R = sum_t c_t (W_t C_t - W_merged H_t)
+    (E-PMQ, arXiv 2605.16882; with the merged model as teacher: QEP). In this form W* is W_merged bit for bit where R is zero.
+
+    Without an anchor nothing pulls towards W_merged: damping that a singular H needed then shrinks W* towards zero, as it does
+    in N (H + d mu I)^-1. With an anchor, raised damping counts as a stronger anchor.
+
+    Args:
+        merged: W_merged (out, in).
+        cross: R (out, in).
+        metric: factorised H + anchor * mu * I.
+        anchor: lambda.
+    """
+    right = cross.double()
+    if anchor == 0 and metric.raised > 0:
+        right = right - metric.raised * metric.mu * merged
+    return (merged.double() + metric.solve(right)).to(merged.dtype)

@@ -1,0 +1,158 @@
+"""Recipes: what to merge, quantize and compare, as frozen dataclasses made from a checked config, with readable ids.
+
+An id names an artefact's folder: a slug of the method's telling options and a hash of everything that affects the result.
+Nothing here imports torch: Snakemake reads this module while it parses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
+
+from pmqbench.files import hash8
+from pmqbench.merging.base import MERGERS
+from pmqbench.options import build_options
+from pmqbench.quantization.base import QUANTIZERS
+from pmqbench.tasks.definitions import Task
+
+FULL_PRECISION_BITS = 32
+SLUG_LENGTH = 60
+
+
+def slug(method: str, options: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """`<method>-<option><value>...-<hash8>`: options that differ from the defaults, hash over `identity`."""
+    words = [method] + [f"{key}{value}" for key, value in options.items() if isinstance(value, str | int | float)]
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "", "-".join(words).replace("_", ""))[:SLUG_LENGTH].rstrip(".-")
+    return f"{readable}-{hash8(identity)}"
+
+
+def changed_options(method: Any) -> dict[str, Any]:
+    """The options of a method (a dataclass instance) that differ from their defaults."""
+    return {
+        item.name: getattr(method, item.name)
+        for item in fields(method)
+        if item.default is MISSING or getattr(method, item.name) != item.default
+    }
+
+
+@dataclass(frozen=True)
+class MergeRecipe:
+    """A merge under a suite's display name.
+
+    Attributes:
+        name: display name.
+        id: folder below results/merged.
+        method_name: registered name of the method.
+        method: the method with its options; `scaling` is replaced by the chosen candidate if `tune_scaling` is given.
+        tune_scaling: candidates tried on the validation splits, or ().
+    """
+
+    name: str
+    method_name: str
+    method: Any
+    tune_scaling: tuple[float, ...]
+    sources: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """Folder name: covers method, options, candidates, base and experts."""
+        options = {"tuned": ""} if self.tune_scaling else changed_options(self.method)
+        return slug(self.method_name, options, self.describe())
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that affects the merged model, as JSON."""
+        options = asdict(self.method)
+        if self.tune_scaling:
+            options["scaling"] = {"validation": list(self.tune_scaling)}
+        return {"method": self.method_name, "options": options, **self.sources}
+
+
+@dataclass(frozen=True)
+class QuantRecipe:
+    """A quantizer at one bit width and group size under a suite's display name; `id` is the folder below the merge's."""
+
+    name: str
+    method_name: str
+    method: Any
+    sources: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """Folder name: covers method, options and calibration data."""
+        method = self.method
+        grid = f"{method.bits}bit" + (f"-g{method.group_size}" if method.group_size else "")
+        options = {k: v for k, v in changed_options(method).items() if k not in ("bits", "group_size")}
+        return slug(f"{self.method_name}-{grid}", options, self.describe())
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but merge and seed that affects the quantized model, as JSON."""
+        return {"method": self.method_name, "options": asdict(self.method), **self.sources}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one report compares: (merge, quantizer) pairs in config order.
+
+    Attributes:
+        report: folder below results/suites: the suite's name, or <suite>-<target>.
+        pairs: merge and quantizer recipes.
+    """
+
+    report: str
+    pairs: tuple[tuple[MergeRecipe, QuantRecipe], ...]
+
+    @property
+    def merges(self) -> tuple[MergeRecipe, ...]:
+        """The merges, each once, in config order."""
+        return tuple({merge.id: merge for merge, _ in self.pairs}.values())
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A checked config.
+
+    Attributes:
+        name, title: of the suite.
+        family: the model family's name.
+        base, experts: the sources, built from their options.
+        tasks: task definitions in order.
+        seeds: calibration seeds.
+        targets: "default", "full", ... -> what they compare.
+        evaluation_batch, calibration_batch: examples per forward pass.
+        batch_jobs: whether one job does all seeds and tasks of a recipe.
+        reference: display name of the quantizer that reports compare the others with.
+    """
+
+    name: str
+    title: str
+    family: str
+    base: Any
+    experts: Any
+    tasks: tuple[Task, ...]
+    seeds: tuple[int, ...]
+    targets: Mapping[str, Target]
+    evaluation_batch: int
+    calibration_batch: int
+    batch_jobs: bool
+    reference: str
+
+    @property
+    def base_id(self) -> str:
+        """Folder of the base below results/experts."""
+        return self.base.base_id(self)
+
+    def expert_id(self, task: Task) -> str:
+        """Folder of a task's expert below results/experts."""
+        return self.experts.expert_id(self, task)
+
+
+def merger_of(recipe: Mapping[str, Any]) -> Any:
+    """The merging method that `MergeRecipe.describe` describes."""
+    return build_options(MERGERS, recipe["method"], recipe["options"], "merge recipe")
+
+
+def quantizer_of(recipe: Mapping[str, Any]) -> Any:
+    """The quantization method that `QuantRecipe.describe` describes."""
+    return build_options(QUANTIZERS, recipe["method"], recipe["options"], "quantizer recipe")

@@ -1,0 +1,122 @@
+"""Gathers a suite's records, one JSON each, into one table: the only input of the tables, the plots and MLflow.
+
+Records belong to models and are shared by suites, so the suite's own names of merges and quantizers come with the rows.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pmqbench.errors import DataError
+from pmqbench.files import atomic_path, read_json
+from pmqbench.records import KINDS, Record, read_record
+
+DTYPES = {
+    "suite": "str",
+    "kind": "str",
+    "model": "str",
+    "merge": "str",
+    "quantizer": "str",
+    "bits": "Int64",
+    "group_size": "Int64",
+    "seed": "Int64",
+    "task": "str",
+    "metric": "str",
+    "value": "float64",
+    "n": "Int64",
+    "standard_error": "float64",
+    "loss": "float64",
+    "correct": "object",
+    "seconds": "float64",
+    "peak_memory_mb": "float64",
+    "size_mb": "float64",
+    "provenance": "str",
+}
+
+LAYER_KEYS = ("merge", "quantizer", "bits", "group_size", "seed")
+
+
+def collect(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One table row per record, in the order of `rows`.
+
+    Args:
+        suite: the suite's name.
+        rows: {"path": record file, "merge": name or None, "quantizer": name or None, "bits": int, "group_size": int or None};
+            merge is None for the base and the experts, quantizer is None for all that is not quantized.
+
+    Returns:
+        Columns as in DTYPES: `correct` holds packed bits (bytes) or None, `provenance` JSON text, `size_mb` 10^6 bytes.
+
+    Raises:
+        DataError: a foreign record, or a row whose names do not fit the record's kind.
+    """
+    table = [row_of(suite, read_record(row["path"]), row) for row in rows]
+    return pd.DataFrame(table, columns=list(DTYPES)).astype(DTYPES)
+
+
+def row_of(suite: str, record: Record, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A record and the suite's names for it -> one row with the columns DTYPES."""
+    named = (row["merge"] is not None, row["quantizer"] is not None)
+    if record.kind not in KINDS or named != (record.kind in ("merged", "quantized"), record.kind == "quantized"):
+        raise DataError(
+            f'kind "{record.kind}" does not go with merge {row["merge"]!r} and quantizer {row["quantizer"]!r}.',
+            where=f"{row['path']}",
+            remedy="Delete the record and run again.",
+        )
+    names = {key: row[key] for key in ("merge", "quantizer", "bits", "group_size")}
+    same = ("kind", "model", "seed", "task", "metric", "value", "n", "standard_error", "loss", "seconds", "peak_memory_mb")
+    return {
+        "suite": suite,
+        **names,
+        **{key: getattr(record, key) for key in same},
+        "correct": None if record.correct is None else base64.b64decode(record.correct),
+        "size_mb": record.size_bytes / 1e6,
+        "provenance": json.dumps(record.provenance, sort_keys=True, ensure_ascii=False),
+    }
+
+
+def collect_layers(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One table row per quantized layer.
+
+    Args:
+        suite: the suite's name.
+        rows: {"path": layers.json, "merge", "quantizer", "bits", "group_size", "seed"}.
+
+    Returns:
+        Those names, then the layer records' own keys (pmqbench/quantization/layer_record.py, and "index" in forward order); a
+        nested mapping becomes columns "outer.inner", a list JSON text.
+    """
+    table = []
+    for row in rows:
+        names = {"suite": suite} | {name: row[name] for name in LAYER_KEYS}
+        # A layer record may have its own "bits"; the row's names win, and come first.
+        table += [names | flatten(layer) | names for layer in read_json(row["path"])]
+    return pd.DataFrame(table).astype({name: DTYPES[name] for name in ("suite", *LAYER_KEYS)})
+
+
+def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}, "c": [2, 3]} -> {"a.b": 1, "c": "[2, 3]"}."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
+    return flat
+
+
+def write_table(path: str | Path, frame: pd.DataFrame) -> None:
+    """Writes a table as Parquet, whole or not at all."""
+    with atomic_path(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Reads what `write_table` wrote."""
+    return pd.read_parquet(path)

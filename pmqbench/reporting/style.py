@@ -1,0 +1,176 @@
+"""The look of all plots: one fixed colour, marker and hatch per quantizer, captions, legends, and saving.
+
+The first six colours are those of Okabe and Ito (2008), "Color Universal Design", without black (references) and yellow (too
+light for lines); six of Paul Tol's "muted" scheme follow, with a hatch. Both are safe for colour-blind readers. Markers differ
+too, and quantizers beyond the twelfth reuse colours with other markers and hatches, so no two look the same.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from pmqbench.files import atomic_path
+from pmqbench.reporting.statistics import EXPERTS, FULL_PRECISION, PRETRAINED
+
+# Quantizers most suites share look the same in all of them; others take the free styles in alphabetical order.
+WELL_KNOWN = ("rtn", "gptq", "awq", "epmq", "epmq-expert")
+COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+COLOURS += ("#332288", "#999933", "#882255", "#44AA99", "#CC6677", "#117733")
+COLOURS_PER_HATCH = 6
+MARKERS = "osD^vPX<>phd"
+HATCHES = ("", "////", "....", "xxxx")
+LINES = ("-", "--", ":", "-.")
+REFERENCE_COLOUR = "#000000"
+REFERENCE_LINES = {FULL_PRECISION: "-", EXPERTS: "--", PRETRAINED: ":"}
+RC = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "hatch.linewidth": 0.5,
+    "hatch.color": "#FFFFFF",
+    "svg.hashsalt": "pmqbench",
+    "savefig.dpi": 150,
+}
+MAX_WIDTH = 18.0  # inches of a figure
+INCHES_PER_CHARACTER = 0.068  # of a caption's 9-point letters
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a quantizer is drawn: marker and line in line plots, hatch in bars."""
+
+    colour: str
+    marker: str
+    hatch: str
+
+    def line(self, grouped: int) -> dict[str, object]:
+        """Line2D arguments; `grouped` is 0 for per-channel, 1, 2, ... for the suite's group sizes."""
+        face = "white" if grouped else self.colour
+        return {
+            "color": self.colour,
+            "marker": self.marker,
+            "linestyle": LINES[grouped % len(LINES)],
+            "markerfacecolor": face,
+            "markeredgecolor": self.colour,
+            "markersize": 5.5,
+            "linewidth": 1.3,
+        }
+
+    def point(self, grouped: int) -> dict[str, object]:
+        """Line2D arguments of a point that no line joins."""
+        return self.line(grouped) | {"linestyle": "none"}
+
+    def bar(self, grouped: int) -> dict[str, object]:
+        """Patch arguments; `grouped` as for `line`."""
+        return {"facecolor": self.colour, "hatch": self.hatch, "alpha": 0.55 if grouped else 1.0}
+
+
+def styles(quantizers: Iterable[str]) -> dict[str, Style]:
+    """Quantizer -> its style."""
+    others = sorted(set(quantizers) - set(WELL_KNOWN))
+    return {
+        name: Style(
+            COLOURS[place % len(COLOURS)],
+            MARKERS[(place + place // len(COLOURS)) % len(MARKERS)],
+            HATCHES[place // COLOURS_PER_HATCH % len(HATCHES)],
+        )
+        for place, name in enumerate((*WELL_KNOWN, *others))
+    }
+
+
+def method_label(quantizer: str, group_size: object) -> str:
+    """A quantizer's name, with its group size if it has one."""
+    return quantizer if pd.isna(group_size) else f"{quantizer}, g{group_size}"
+
+
+def methods(entries: pd.DataFrame) -> pd.DataFrame:
+    """The quantized entries with "label" and "grouped": 0 per channel, else 1, 2, ... by rising group size."""
+    quantized = entries[entries["kind"] == "quantized"] if "kind" in entries else entries
+    sizes = sorted(quantized["group_size"].dropna().unique())
+    grouped = [0 if pd.isna(size) else 1 + sizes.index(size) for size in quantized["group_size"]]
+    labels = [method_label(*pair) for pair in zip(quantized["quantizer"], quantized["group_size"], strict=True)]
+    return quantized.assign(label=labels, grouped=grouped)
+
+
+def legend_rows(quantized: pd.DataFrame) -> list[tuple[str, Style, int]]:
+    """(label, style, grouped) of every method in `methods`, once, in order."""
+    style = styles(quantized["quantizer"])
+    unique = quantized.drop_duplicates("label")[["label", "quantizer", "grouped"]].itertuples(index=False)
+    return [(label, style[quantizer], grouped) for label, quantizer, grouped in unique]
+
+
+def bar_handles(quantized: pd.DataFrame) -> list[Artist]:
+    """Legend entries of a bar plot."""
+    return [Patch(label=label, **style.bar(grouped)) for label, style, grouped in legend_rows(quantized)]
+
+
+def line_handles(quantized: pd.DataFrame, *, joined: bool = True) -> list[Artist]:
+    """Legend entries of a line plot, or of one whose points are not joined."""
+    return [
+        Line2D([], [], label=label, **(style.line(grouped) if joined else style.point(grouped)))
+        for label, style, grouped in legend_rows(quantized)
+    ]
+
+
+def reference_handles(names: Iterable[str]) -> list[Artist]:
+    """Legend entries of reference lines."""
+    look = {"color": REFERENCE_COLOUR, "linewidth": 1.2}
+    return [Line2D([], [], linestyle=REFERENCE_LINES[name], label=name, **look) for name in names]
+
+
+def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """A figure of panels of `width` x `height` inches that share their y axis within a row; returns it and its (rows, columns) axes."""
+    figure = Figure(figsize=(max(columns * width, 6.5), rows * height + 1.3), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey="row")
+    for axis in axes.flat:
+        axis.tick_params(labelleft=True)
+    return figure, axes
+
+
+def panels(count: int, width: float, height: float, *, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, at most `columns` side by side, all with one y axis; returns it and its axes."""
+    columns = min(columns, count, max(1, int(MAX_WIDTH / width)))
+    figure, axes = grid(-(-count // columns), columns, width, height)
+    shown, spare = axes.flat[:count], axes.flat[count:]
+    for axis in spare:
+        axis.set_visible(False)
+    for axis in shown[1:]:
+        axis.sharey(shown[0])
+    return figure, list(shown)
+
+
+def finish(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
+    """Puts the legend above the panels and the caption below them."""
+    width = figure.get_figwidth()
+    widest = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, min(len(handles), int(width / (0.075 * widest + 0.65))))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
+    text = textwrap.fill(caption, int((width - 0.3) / INCHES_PER_CHARACTER))
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color="#444444")
+
+
+def save(figure: Figure, *paths: str | Path) -> None:
+    """Saves a figure once per path, the suffix (.svg, .png) being the format; the same figure gives the same bytes."""
+    with matplotlib.rc_context(RC):
+        for path in paths:
+            dated = {"Date": None} if Path(path).suffix == ".svg" else {}
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, metadata=dated)

@@ -1,0 +1,123 @@
+"""The suite's tables: leaderboard.csv, comparisons.csv and leaderboard.md, from the statistics of its records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pmqbench.files import atomic_path, write_text
+from pmqbench.reporting.statistics import Summary
+
+COLUMNS = ("rank", "merge", "quantizer", "bits", "group_size", "seeds", "average", "ci_low", "ci_high", "normalised", "size_mb")
+PERCENT = ("average", "ci_low", "ci_high", "normalised")
+POINTS = ("difference", "ci_low", "ci_high", "se_examples", "se_seeds")
+TEXT_COLUMNS = ("suite", "merge", "quantizer", "reference", "verdict")
+REFERENCE_KINDS = ("base", "expert")
+
+HOW = """\
+How these are computed: metrics in percent (Spearman's rho times 100). *average* is the mean over tasks, then over calibration
+seeds. *ci_low* and *ci_high* bound its 95 % interval, a bootstrap over test examples (within each task) and calibration seeds.
+*normalised* is the mean over tasks of the value divided by that task's expert's value. *size_mb* is what the weights take in
+storage (10^6 bytes, quantized layers packed; for the individual experts, all of them together). Models of equal rounded
+average share a rank; the individual experts, each on its own task, and the pre-trained model are references and have none."""
+
+HOW_COMPARED = """\
+Paired differences in points: both models see the same redrawn examples and, where calibrated, the same seeds. "better" and
+"worse" mean that the 95 % interval excludes zero; of equal models, one pair in twenty looks different by chance.
+*se_examples* is the difference's standard error from test examples alone, *se_seeds* the one from calibration seeds alone."""
+
+
+def leaderboard(summary: Summary) -> pd.DataFrame:
+    """Entries as text, best first, references last.
+
+    Returns:
+        COLUMNS, then one column per task. Percentages and MB have two decimals. `rank` is the standard competition rank of the
+        rounded average (1, 2, 2, 4), empty for references; equal ranks keep the suite's order. `group_size` is "channel" for
+        one scale per output channel and "-" at full precision.
+    """
+    entries = summary.entries
+    rounded = (100 * entries["average"]).round(2)
+    reference = entries["kind"].isin(REFERENCE_KINDS)
+    rank = rounded.mask(reference).rank(method="min", ascending=False)
+    table = pd.DataFrame(
+        {
+            "rank": rank.map("{:.0f}".format).mask(reference, ""),
+            "merge": entries["merge"],
+            "quantizer": entries["quantizer"],
+            "bits": entries["bits"],
+            "group_size": group_labels(entries),
+            "seeds": entries["seeds"],
+            **{column: (100 * entries[column]).map("{:.2f}".format) for column in PERCENT},
+            "size_mb": entries["size_mb"].map("{:.2f}".format),
+        }
+    )
+    tasks = pd.DataFrame(100 * summary.values, columns=list(summary.tasks)).map("{:.2f}".format)
+    order = np.lexsort([-rounded, reference])  # stable
+    return pd.concat([table, tasks], axis=1).iloc[order].reset_index(drop=True)
+
+
+def group_labels(frame: pd.DataFrame) -> pd.Series:
+    """Text: "-" at full precision, "channel" for one scale per output channel, else the group size."""
+    quantized = frame["kind"].eq("quantized") if "kind" in frame else pd.Series(True, frame.index)
+    return frame["group_size"].astype("object").where(frame["group_size"].notna(), "channel").where(quantized, "-").astype(str)
+
+
+def comparison_table(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `statistics.compare` as text, in points with two decimals; an unknown standard error is empty."""
+    points = (100 * comparisons[list(POINTS)]).map(lambda value: "" if pd.isna(value) else f"{value:.2f}")
+    return comparisons.assign(group_size=group_labels(comparisons), **points)
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table of text as GitHub markdown; all but TEXT_COLUMNS are aligned right."""
+    lines = [
+        "| " + " | ".join(table.columns) + " |",
+        "|" + "|".join(" :-- " if column in TEXT_COLUMNS else " --: " for column in table.columns) + "|",
+        *("| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)),
+    ]
+    return "\n".join(lines)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for reading: the interval's two columns become one."""
+    interval = table["ci_low"] + " … " + table["ci_high"]
+    place = list(table.columns).index("ci_low")
+    short = table.drop(columns=["ci_low", "ci_high"])
+    short.insert(place, "95 % interval", interval)
+    return short
+
+
+def leaderboard_markdown(suite: str, table: pd.DataFrame, comparisons: pd.DataFrame) -> str:
+    """The page leaderboard.md."""
+    return "\n\n".join(
+        [
+            f"# Leaderboard: {suite}",
+            markdown_table(readable(table)),
+            HOW,
+            "## Paired comparisons",
+            markdown_table(readable(comparisons)),
+            HOW_COMPARED,
+        ]
+    )
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Writes a table of text as CSV, whole or not at all."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_tables(summary: Summary, pairs: pd.DataFrame, *, csv: Path, markdown: Path, comparisons: Path) -> None:
+    """Writes leaderboard.csv, leaderboard.md and comparisons.csv.
+
+    Args:
+        summary: as from `statistics.summarise`.
+        pairs: as from `statistics.compare`.
+        csv, markdown, comparisons: where to.
+    """
+    table, compared = leaderboard(summary), comparison_table(pairs)
+    write_csv(csv, table)
+    write_csv(comparisons, compared)
+    write_text(markdown, leaderboard_markdown(summary.suite, table, compared) + "\n")

@@ -1,0 +1,62 @@
+"""The last screen of `make`: a suite's leaderboard.csv as a table of at most 100 columns, and the files to open."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pmqbench.errors import DataError
+
+WIDTH = 100
+LEADING = ("rank", "merge", "quantizer", "bits", "group_size", "average", "ci_low", "normalised", "size_mb")
+HEADINGS = {"rank": "#", "group_size": "group", "ci_low": "95 % interval", "normalised": "norm.", "size_mb": "MB"}
+FIRST_TASK = 11
+NOTE = "Percent; intervals: bootstrap over test examples and seeds; norm.: relative to the experts."
+TEXT = ("merge", "quantizer")
+
+
+def print_leaderboard(csv_path: str | Path, files: Sequence[str | Path] = (), console: Console | None = None) -> None:
+    """Prints a leaderboard and what to open next.
+
+    Args:
+        csv_path: leaderboard.csv of a suite.
+        files: files to name below the table.
+        console: where to; the terminal by default.
+    """
+    console = console or Console()
+    with open(csv_path, encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    if not rows:
+        raise DataError("the leaderboard is empty.", where=str(csv_path), remedy="Delete it and run again.")
+    width = min(WIDTH, console.width)
+    tasks = list(rows[0])[FIRST_TASK:]
+    table = build(rows, tasks)
+    if console.measure(table).minimum > width:  # too many tasks for the screen; they are all in the CSV
+        table = build(rows, [])
+    console.print(table, width=width)
+    console.print(NOTE, width=width)
+    for path in files:
+        console.print(f"  {path}", soft_wrap=True, highlight=False)
+
+
+def build(rows: Sequence[Mapping[str, str]], tasks: Sequence[str]) -> Table:
+    """The table with the given task columns; references stand below a line."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in (*LEADING, *tasks):
+        text = column in TEXT
+        table.add_column(HEADINGS.get(column, column), justify="left" if text else "right", no_wrap=True)
+    for row, following in zip(rows, (*rows[1:], None), strict=True):
+        cells = [interval(row) if column == "ci_low" else row[column] for column in (*LEADING, *tasks)]
+        last_ranked = bool(row["rank"]) and following is not None and not following["rank"]
+        table.add_row(*cells, end_section=last_ranked, style=None if row["rank"] else "dim")
+    return table
+
+
+def interval(row: Mapping[str, str]) -> str:
+    """The interval with one decimal, to save room."""
+    return f"{float(row['ci_low']):.1f} – {float(row['ci_high']):.1f}"

@@ -1,0 +1,163 @@
+"""Logs a suite's records to MLflow: one parent run per suite, one child run per model and seed.
+
+The records are the truth and MLflow a view of them, so logging is idempotent: a run carries its record's key and digest as
+tags, equal runs are kept, changed and unfinished ones are replaced. One process logs for all (several that open a fresh
+SQLite store together break it for good).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+
+from pmqbench.errors import PMQError
+from pmqbench.files import sha256_file
+from pmqbench.reporting.runs import LoggedRun, logged_runs, scrub
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+log = logging.getLogger(__name__)
+EXPERIMENT = "PMQ-Bench"
+KEY, DIGEST, SUITE, ARTEFACT = "pmqbench.key", "pmqbench.digest", "pmqbench.suite", "pmqbench.artefact."
+SQLITE = "sqlite:///"
+PAGE = 500
+BATCH_METRICS, BATCH_PARAMS = 500, 100  # MLflow takes 1000 and 100
+# MLflow's own defaults retry a dead server for four minutes. Set before the import; a user's own values win.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+class TrackingError(PMQError):
+    """MLflow's store cannot be reached or written."""
+
+
+class Counts(NamedTuple):
+    """Child runs: new ones, replaced ones (changed, unfinished), and those found unchanged."""
+
+    logged: int
+    replaced: int
+    skipped: int
+
+
+def track(records: pd.DataFrame, suite: str, artefacts: Sequence[str | Path], store: str) -> Counts:
+    """Brings MLflow in line with the records.
+
+    Args:
+        records: as from `collect`.
+        suite: the suite's name.
+        artefacts: tables and plots, logged at the parent run under their file names.
+        store: MLflow tracking URI; `sqlite:///<absolute path>` keeps artefacts in the folder "artefacts" beside that file.
+
+    Returns:
+        What was done to the child runs. Runs of models that left the suite stay.
+
+    Raises:
+        TrackingError: the store cannot be reached or written; the records are not affected.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        client = MlflowClient(tracking_uri=store)
+        experiment = find_experiment(client, store)
+        parent = find_parent(client, experiment, suite)
+        counts = log_children(client, experiment, suite, parent.info.run_id, logged_runs(records))
+        log_artefacts(client, parent, artefacts)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise TrackingError(
+            f"MLflow failed: {scrub(str(error)).splitlines()[0][:300]}",
+            where=scrub(store),
+            remedy="The records are safe. Once the store is reachable, run: snakemake track",
+        ) from error
+    log.info("MLflow %s: %d runs logged, %d replaced, %d unchanged", scrub(store), *counts)
+    return counts
+
+
+def find_experiment(client: MlflowClient, store: str) -> str:
+    """Id of the experiment EXPERIMENT, made if need be."""
+    if store.startswith(SQLITE):
+        folder = Path(store.removeprefix(SQLITE)).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        location = (folder / "artefacts").as_uri()
+    else:
+        location = None
+    if (found := client.get_experiment_by_name(EXPERIMENT)) is not None:
+        return found.experiment_id
+    return client.create_experiment(EXPERIMENT, artifact_location=location)
+
+
+def search(client: MlflowClient, experiment: str, condition: str) -> Iterator[Run]:
+    """All runs of the experiment that meet a filter, page by page."""
+    token = None
+    while True:
+        page = client.search_runs([experiment], condition, max_results=PAGE, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def find_parent(client: MlflowClient, experiment: str, suite: str) -> Run:
+    """The suite's parent run, made if need be."""
+    found = list(search(client, experiment, f"tags.`{KEY}` = '{suite}'"))
+    return found[0] if found else client.create_run(experiment, run_name=suite, tags={KEY: suite, SUITE: suite})
+
+
+def log_children(client: MlflowClient, experiment: str, suite: str, parent: str, runs: Sequence[LoggedRun]) -> Counts:
+    """Logs what is new or changed, and deletes what it replaces."""
+    known: dict[str, list[Run]] = {}
+    for run in search(client, experiment, f"tags.`mlflow.parentRunId` = '{parent}'"):
+        known.setdefault(run.data.tags[KEY], []).append(run)
+    logged = replaced = skipped = 0
+    for run in runs:
+        old = known.get(run.key, [])
+        equal = [other for other in old if other.info.status == "FINISHED" and other.data.tags[DIGEST] == run.digest][:1]
+        if not equal:
+            tags = {KEY: run.key, DIGEST: run.digest, SUITE: suite, "mlflow.parentRunId": parent}
+            log_child(client, experiment, run, tags)
+        # The successor is whole before its predecessor goes, so a kill in between loses nothing.
+        for other in old:
+            if other not in equal:
+                client.delete_run(other.info.run_id)
+        skipped, replaced, logged = skipped + bool(equal), replaced + bool(old and not equal), logged + (not old)
+    return Counts(logged, replaced, skipped)
+
+
+def log_child(client: MlflowClient, experiment: str, run: LoggedRun, tags: Mapping[str, str]) -> None:
+    """Writes one run and finishes it."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    run_id = client.create_run(experiment, run_name=run.name, tags=dict(tags)).info.run_id
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, value, now, 0) for name, value in run.metrics.items()]
+    params = [Param(name, value) for name, value in run.params.items()]
+    for start in range(0, len(metrics), BATCH_METRICS):
+        client.log_batch(run_id, metrics=metrics[start : start + BATCH_METRICS])
+    for start in range(0, len(params), BATCH_PARAMS):
+        client.log_batch(run_id, params=params[start : start + BATCH_PARAMS])
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in run.tags.items()])
+    client.set_terminated(run_id)
+
+
+def log_artefacts(client: MlflowClient, parent: Run, artefacts: Sequence[str | Path]) -> None:
+    """Uploads to the parent the files whose digest is not among its tags, and finishes it."""
+    for path in map(Path, artefacts):
+        tag, value = ARTEFACT + path.name, sha256_file(path)
+        if parent.data.tags.get(tag) != value:
+            client.log_artifact(parent.info.run_id, str(path))
+            client.set_tag(parent.info.run_id, tag, value)
+    if parent.info.status != "FINISHED":
+        client.set_terminated(parent.info.run_id)

@@ -1,0 +1,49 @@
+"""What a model source is: a frozen dataclass of options that brings the base or a task's expert into results/experts/<id>/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pmqbench.registry import Registry
+
+if TYPE_CHECKING:
+    from pmqbench.recipes import Suite
+    from pmqbench.tasks.definitions import Task
+
+
+class Source(Protocol):
+    """Where models come from.
+
+    Attributes:
+        trains: whether models are trained here, so that the base needs every task's data, and an expert needs the base,
+            its task's data and zero-shot head.
+        code: module whose code makes the models, for the rule's code hash.
+    """
+
+    trains: ClassVar[bool]
+    code: ClassVar[str]
+
+    def check(self, names: Sequence[str], family: Any, where: str) -> None:
+        """ConfigError before any work if a named model does not exist; names are tasks, or "" for the base."""
+
+    def base_id(self, suite: Suite) -> str:
+        """Folder name of the base: readable, with a hash of everything that affects it."""
+
+    def expert_id(self, suite: Suite, task: Task) -> str:
+        """Folder name of the task's expert."""
+
+    def model_config(self) -> Mapping[str, Any] | None:
+        """The base's model config if it can be known before any work, for checks of layer shapes; else None."""
+
+    def fetch_base(self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...], threads: int) -> None:
+        """Writes the base into `folder`; `data` holds each task's training split if `trains`."""
+
+    def fetch_expert(
+        self, folder: Path, family: Any, task: Task, base: Path | None, data: Path | None, head: Path | None, threads: int
+    ) -> None:
+        """Writes the task's expert into `folder`; base, data and head are given if `trains`."""
+
+
+SOURCES: Registry[Any] = Registry("model source", "pmqbench.sources")

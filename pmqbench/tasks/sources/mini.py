@@ -1,0 +1,27 @@
+"""The mini suite's images, drawn on the spot (`tasks/mini/`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from pmqbench.tasks.sources.base import DATA_SOURCES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@DATA_SOURCES.register("mini")
+@dataclass(frozen=True, kw_only=True)
+class MiniImages:
+    """Procedural images from a seed."""
+
+    seed: Annotated[int, Field(ge=0, description="Seed of the generator.")] = 0
+
+    def split(self, task: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """See DataSource."""
+        from pmqbench.tasks.mini import generate
+
+        return generate(task, split, self.seed)

@@ -1,0 +1,72 @@
+# Data, base, experts and zero-shot heads.
+rule prepare_task:
+    output:
+        train=f"{DATA}/{{data_id}}/train.safetensors",
+        validation=f"{DATA}/{{data_id}}/validation.safetensors",
+        test=f"{DATA}/{{data_id}}/test.safetensors",
+    log:
+        "results/logs/prepare_task/{data_id}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        task=data_task,
+        code=code_hash("pmqbench.tasks.splits", *DATA_CODE),
+    script:
+        "../scripts/prepare_task.py"
+
+
+rule fetch_base:
+    input:
+        data=base_inputs,
+    output:
+        model_files(f"{MODELS}/{SUITE.base_id}"),
+    log:
+        f"results/logs/fetch_base/{SUITE.base_id}.log",
+    benchmark:
+        f"results/benchmarks/fetch_base/{SUITE.base_id}.jsonl"
+    conda:
+        "../envs/pmqbench.yaml"
+    threads: 2
+    params:
+        source=config["base"],
+        prompts={task.name: (task.classnames, task.templates) for task in SUITE.tasks},
+        code=code_hash(SUITE.base.code),
+    script:
+        "../scripts/fetch_base.py"
+
+
+rule build_head:
+    input:
+        model_files(f"{MODELS}/{SUITE.base_id}"),
+    output:
+        f"{HEADS}/{{task}}.safetensors",
+    log:
+        f"results/logs/build_head/{SUITE.base_id}/{{task}}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        family=SUITE.family,
+        prompts=task_prompts,
+        code=code_hash(FAMILY.__module__),
+    script:
+        "../scripts/build_head.py"
+
+
+rule fetch_expert:
+    input:
+        unpack(expert_inputs),
+    output:
+        model_files(f"{MODELS}/{{expert}}"),
+    log:
+        "results/logs/fetch_expert/{expert}.log",
+    benchmark:
+        "results/benchmarks/fetch_expert/{expert}.jsonl"
+    conda:
+        "../envs/pmqbench.yaml"
+    threads: JOB_THREADS
+    params:
+        source=config["experts"],
+        task=expert_task,
+        code=code_hash(SUITE.experts.code),
+    script:
+        "../scripts/fetch_expert.py"

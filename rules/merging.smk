@@ -1,0 +1,47 @@
+# Merging; a scaling may be chosen on the validation splits first.
+rule tune_scaling:
+    input:
+        base=model_files(f"{MODELS}/{SUITE.base_id}"),
+        experts=expert_files(),
+        data=[data_file(task, "validation") for task in TASKS],
+        heads=[f"{HEADS}/{task}.safetensors" for task in TASKS],
+    output:
+        f"{MERGED}/{{merge}}/tuning.json",
+    log:
+        "results/logs/tune_scaling/{merge}.log",
+    benchmark:
+        "results/benchmarks/tune_scaling/{merge}.jsonl"
+    conda:
+        "../envs/pmqbench.yaml"
+    threads: JOB_THREADS
+    params:
+        family=SUITE.family,
+        recipe=merge_recipe,
+        tasks=list(TASKS),
+        batch_size=SUITE.evaluation_batch,
+        code=merge_code,
+    script:
+        "../scripts/tune_scaling.py"
+
+
+rule merge_experts:
+    input:
+        base=model_files(f"{MODELS}/{SUITE.base_id}"),
+        experts=expert_files(),
+        tuning=tuning_file,
+    output:
+        model_files(f"{MERGED}/{{merge}}"),
+    log:
+        "results/logs/merge_experts/{merge}.log",
+    benchmark:
+        "results/benchmarks/merge_experts/{merge}.jsonl"
+    conda:
+        "../envs/pmqbench.yaml"
+    threads: JOB_THREADS
+    params:
+        family=SUITE.family,
+        recipe=merge_recipe,
+        tasks=list(TASKS),
+        code=merge_code,
+    script:
+        "../scripts/merge_experts.py"

@@ -1,0 +1,50 @@
+"""Quantizes a merged model: one folder per calibration seed, or one if the method needs no data."""
+
+import time
+from pathlib import Path
+
+from pmqbench.families.base import FAMILIES
+from pmqbench.files import write_json
+from pmqbench.jobs import expert_folders, run_job, start_torch, write_manifest
+from pmqbench.quantization.calibrate import Expert, quantize_model
+from pmqbench.quantization.storage import packed_bytes, save_codes
+from pmqbench.recipes import quantizer_of
+from pmqbench.tasks.splits import draw_sample, load_split
+
+
+def main(job):
+    device = start_torch(job.threads)
+    family = FAMILIES.get(job.params.family)()
+    method = quantizer_of(job.params.recipe)
+    merged = Path(job.input.merged[0]).parent
+    folders = expert_folders(job) if method.calibrated else {}
+    experts = {
+        task: Expert(f"expert {task}", family.tower(path), lambda path=path: family.build(path).to(device))
+        for task, path in folders.items()
+    }
+    inputs = {"merged": merged / family.weights_file} | {task: path / family.weights_file for task, path in folders.items()}
+    for seed, folder in zip(job.params.get("seeds", [None]), map(Path, job.params.folders), strict=True):
+        started = time.perf_counter()
+        calibration = {} if seed is None else calibration_batches(job, method.calibration_samples, seed)
+        quantized = quantize_model(family.build(merged, "merged model").to(device), method, calibration, experts)
+        family.save(folder, quantized.tensors, merged, {"method": job.params.recipe["method"]})
+        save_codes(folder / "codes.safetensors", quantized.codes)
+        write_json(folder / "layers.json", quantized.records)
+        recipe = {"quantizer": job.params.recipe, "seed": seed}
+        rest = sum(
+            tensor.nbytes for name, tensor in quantized.tensors.items() if name.removesuffix(".weight") not in quantized.codes
+        )
+        size = packed_bytes(quantized.codes) + rest
+        write_manifest(folder, recipe, inputs, job.params.code, size, time.perf_counter() - started, device, job.threads)
+
+
+def calibration_batches(job, samples, seed):
+    """Task -> batches of uint8 images, drawn from the training split with the run's seed."""
+    batches = {}
+    for task, path in zip(job.params.tasks, job.input.data, strict=True):
+        images, _ = load_split(path)
+        batches[task] = images[draw_sample(len(images), samples, seed, task)].split(job.params.batch_size)
+    return batches
+
+
+run_job(main, snakemake)

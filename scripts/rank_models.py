@@ -1,0 +1,17 @@
+"""Ranks the models of a report: leaderboard and paired comparisons."""
+
+from pathlib import Path
+
+from pmqbench.jobs import run_job
+from pmqbench.reporting.collect import read_table
+from pmqbench.reporting.statistics import compare, summarise
+from pmqbench.reporting.tables import write_tables
+
+
+def main(job):
+    summary = summarise(read_table(job.input[0]), job.params.tasks)
+    pairs = compare(summary, job.params.reference)
+    write_tables(summary, pairs, **{name: Path(path) for name, path in job.output.items()})
+
+
+run_job(main, snakemake)

@@ -1,0 +1,56 @@
+"""Zero-shot classification against a plain float64 computation."""
+
+import numpy as np
+import pytest
+import torch
+
+from pmqbench.errors import NumericalError
+from pmqbench.evaluation.zero_shot import classify
+
+
+class Pixels(torch.nn.Module):
+    """A "tower" whose features are the flattened pixels."""
+
+    def forward(self, batch):
+        return batch.float().flatten(1) / 255
+
+
+@pytest.fixture
+def case():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (37, 3, 2, 2), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 5, (37,), generator=generator)
+    head = {
+        "classes": torch.nn.functional.normalize(torch.randn(5, 7, generator=generator), dim=-1),
+        "projection": torch.randn(7, 12, generator=generator),
+        "logit_scale": torch.tensor(20.0),
+    }
+    return head, images, labels
+
+
+def test_accuracy_and_loss_equal_the_definition(case):
+    head, images, labels = case
+    outcome = classify(Pixels(), head, images, labels, batch_size=8, device="cpu", where="")
+    x = images.numpy().reshape(37, 12).astype(np.float64) / 255
+    features = x @ head["projection"].numpy().astype(np.float64).T
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    logits = 20 * features @ head["classes"].numpy().astype(np.float64).T
+    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(37), labels]
+    assert outcome.correct.tolist() == (logits.argmax(1) == labels.numpy()).tolist()
+    np.testing.assert_allclose(outcome.loss.numpy(), losses, rtol=1e-4, atol=1e-5)
+    share = (logits.argmax(1) == labels.numpy()).mean()
+    assert outcome.accuracy == pytest.approx(share)
+    assert outcome.standard_error == pytest.approx((share * (1 - share) / 37) ** 0.5)
+
+
+def test_batch_size_does_not_matter(case):
+    head, images, labels = case
+    one, all_at_once = (classify(Pixels(), head, images, labels, size, "cpu", "") for size in (1, 64))
+    assert torch.equal(one.correct, all_at_once.correct)
+
+
+def test_broken_outputs_are_an_error(case):
+    head, images, labels = case
+    head["projection"][0, 0] = float("inf")
+    with pytest.raises(NumericalError, match="merged model, task digits.*NaN or Inf"):
+        classify(Pixels(), head, images, labels, 8, "cpu", "merged model, task digits")

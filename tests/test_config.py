@@ -1,0 +1,154 @@
+"""Bad configs are answered before any work starts: where, what, and what to do."""
+
+import copy
+from pathlib import Path
+
+import pytest
+
+from pmqbench.config import load_suite, read_config
+from pmqbench.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+SUITES = sorted(path for path in (ROOT / "config").glob("*.yaml") if path.name != "schema.yaml")
+MINI = read_config(ROOT / "config" / "mini.yaml")
+
+
+def changed(change):
+    config = copy.deepcopy(MINI)
+    change(config)
+    return config
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_every_shipped_config_loads(path):
+    suite = load_suite(read_config(path))
+    assert suite.name == path.stem
+    assert suite.targets["default"].pairs
+
+
+def test_mini_default_target_is_what_the_readme_says():
+    target = load_suite(MINI).targets["default"]
+    assert [merge.name for merge in target.merges] == ["ta", "ties", "ta-val"]
+    assert {q.name for _, q in target.pairs} == {"rtn", "gptq", "awq", "epmq", "epmq-expert"}
+    assert {q.method.bits for _, q in target.pairs} == {4, 3}
+    assert len(target.pairs) == 3 * 5 * 2
+
+
+def test_defaults_are_filled_in():
+    minimal = {key: MINI[key] for key in ("suite", "family", "base", "experts", "tasks")}
+    suite = load_suite({**minimal, "merges": {"a": {"method": "simple_average"}}, "quantizers": {"r": {"method": "rtn"}}})
+    assert suite.seeds == (0, 1, 2)
+    assert suite.evaluation_batch == 256
+    assert [q.method.bits for _, q in suite.targets["default"].pairs] == [4]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.update(task=["digits"]), ['unknown key "task"', 'Did you mean "tasks"?']),
+        (lambda c: c.pop("family"), ['"family" is missing', "Model family"]),
+        (lambda c: c.update(family="open_clap"), ["family", 'unknown model family "open_clap"', 'Did you mean "open_clip"?']),
+        (lambda c: c["tasks"].append("digit"), ["tasks.4", 'unknown task "digit"', 'Did you mean "digits"?']),
+        (lambda c: c["tasks"].append("digits"), ["tasks", "non-unique"]),
+        (lambda c: c.update(tasks=[]), ["tasks", "non-empty"]),
+        (lambda c: c.update(seeds=["a"]), ["seeds.0", "'a' is not of type 'integer'"]),
+        (lambda c: c.update(bits=[5]), ["bits.0", "5 is not one of [2, 3, 4, 8, 16]"]),
+        (lambda c: c.update(suite="../x"), ["suite", "does not match"]),
+        (lambda c: c["merges"].update({"a b": {"method": "ties"}}), ["merges", '"a b" cannot be part of a path']),
+        (
+            lambda c: c["merges"].update(x={"method": "tise"}),
+            ["merges.x", 'unknown merging method "tise"', 'Did you mean "ties"?'],
+        ),
+        (
+            lambda c: c["merges"].update(x={"method": "ties", "densty": 0.2}),
+            ["merges.x", '"densty"', 'Did you mean "density"?'],
+        ),
+        (lambda c: c["merges"].update(x={"method": "ties", "density": 2}), ["merges.x.density", "2"]),
+        (
+            lambda c: c["merges"].update(x={"method": "task_arithmetic", "scaling": [0.1, 0.2]}),
+            ["merges.x", "4 values expected", "digits, textures, signs, landuse", "2 given"],
+        ),
+        (
+            lambda c: c["merges"].update(x={"method": "simple_average", "tune_scaling": [0.1, 0.2]}),
+            ["merges.x.tune_scaling", "no scaling"],
+        ),
+        (
+            lambda c: c["merges"].update(x={"method": "ties", "scaling": 1, "tune_scaling": [0.1, 0.2]}),
+            ["merges.x.scaling", "both given and tuned"],
+        ),
+        (lambda c: c["quantizers"].update(x={"method": "gtpq"}), ["quantizers.x", 'Did you mean "gptq"?']),
+        (lambda c: c["quantizers"].update(x={"method": "epmq", "anchor": -1}), ["quantizers.x.anchor", "-1"]),
+        (lambda c: c["quantizers"].update(x={"method": "epmq", "anchr": 1}), ["quantizers.x", 'Did you mean "anchor"?']),
+        (lambda c: c["quantizers"].update(x={"method": "rtn", "bits": 5}), ["quantizers.x.bits", "5"]),
+        (lambda c: c["quantizers"].update(x={"method": "rtn", "bits": "4"}), ["quantizers.x.bits", "'4'"]),
+        (
+            lambda c: c.update(group_sizes=[100]),
+            ["quantizers.rtn", "group size 100 does not divide", "encoder.layers.0.self_attn.q_proj"],
+        ),
+        (lambda c: c["targets"]["full"]["sweeps"].append({"merges": ["tta"]}), ["targets.full.sweeps", 'Did you mean "ta"?']),
+        (lambda c: c["targets"]["full"]["sweeps"].append({"quantizers": ["aqw"]}), ['Did you mean "awq"?']),
+        (
+            lambda c: c["targets"]["full"]["merges"].update(ta={"method": "ties"}),
+            ["targets.full.merges", '"ta" is a recipe of the'],
+        ),
+        (lambda c: c["targets"].update(fool={"sweeps": [{}]}), ["targets", '"fool"', 'Did you mean "full"?']),
+        (lambda c: c.update(experts={"source": "locl"}), ["experts", 'Did you mean "local"?']),
+        (
+            lambda c: c.update(experts={"source": "local", "path": "/nowhere/{task}"}),
+            ["experts.path", 'no folder "/nowhere/digits"', "Give a folder"],
+        ),
+    ],
+)
+def test_bad_configs(change, words):
+    with pytest.raises(ConfigError) as caught:
+        load_suite(changed(change))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_folder_without_weights_is_named(tmp_path):
+    (tmp_path / "digits").mkdir()
+    config = changed(lambda c: c.update(experts={"source": "local", "path": f"{tmp_path}/{{task}}"}))
+    with pytest.raises(ConfigError, match=r"digits\" has no open_clip_model\.safetensors"):
+        load_suite(config)
+
+
+def test_duplicate_keys_are_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("merges:\n  ta: {method: ties}\n  ta: {method: task_arithmetic}\n")
+    with pytest.raises(ConfigError, match=r'twice\.yaml, line 2: key "ta" stands twice'):
+        read_config(path)
+
+
+def test_ids_change_with_what_matters_and_with_nothing_else():
+    def ids(change=lambda c: None):
+        suite = load_suite(changed(change))
+        return [(m.id, q.id) for m, q in suite.targets["default"].pairs]
+
+    before = ids()
+    assert len(set(before)) == len(before)
+    assert ids(lambda c: c.update(title="x", seeds=[7])) == before
+    assert ids(lambda c: c["merges"].update(ta={"method": "task_arithmetic", "scaling": 0.31}))[0] != before[0]
+    renamed = ids(lambda c: c.update(merges={"other": c["merges"]["ta"]}))
+    assert renamed == before[: len(renamed)]
+    assert all(a[0] != b[0] for a, b in zip(ids(lambda c: c["base"].update(seed=1)), before, strict=True))
+
+
+def test_parsing_a_config_imports_no_torch():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from pmqbench.config import *; load_suite(read_config('config/mini.yaml')); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_conda_environment_equals_the_lock():
+    import re
+
+    lock = dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    direct = re.findall(r'^  "([A-Za-z0-9_-]+)[<>=]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    (pip,) = [part["pip"] for part in read_config(ROOT / "envs" / "pmqbench.yaml")["dependencies"] if isinstance(part, dict)]
+    assert dict(line.split("==") for line in pip) == {name.replace("_", "-"): lock[name.replace("_", "-")] for name in direct}

@@ -1,0 +1,119 @@
+"""A copy of the project and a tiny suite of two tasks on random open_clip models, run once for all workflow tests."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "README.md", "rules", "scripts", "config", "pmqbench", "envs", "profiles", "docs")
+VISION = {"image_size": 16, "patch_size": 4, "width": 32, "layers": 2, "head_width": 16, "mlp_ratio": 2.0}
+TEXT = {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+
+
+class Project:
+    """A copy of the project's sources and a working folder with results of its own."""
+
+    def __init__(self, source: Path, work: Path) -> None:
+        self.source, self.work = source, work
+
+    def snakemake(self, *arguments: str, code: int | None = 0, timeout: int = 300) -> str:
+        """Runs Snakemake in the working folder; returns its output. `code` None accepts any exit status."""
+        command = [sys.executable, "-m", "snakemake", "-s", str(self.source / "Snakefile"), "--cores", "2", *arguments]
+        done = subprocess.run(command, cwd=self.work, env=environment(), capture_output=True, text=True, timeout=timeout)
+        output = done.stdout + done.stderr
+        assert code is None or done.returncode == code, output[-6000:]
+        return output
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Jobs by rule that a dry-run would do."""
+        output = self.snakemake("-n", "--quiet", "rules", *arguments)
+        return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
+
+    def edit(self, path: str, text: str = "\n# edited\n") -> None:
+        """Appends to a source file."""
+        with open(self.source / path, "a", encoding="utf-8") as handle:
+            handle.write(text)
+
+    def copy(self, folder: Path) -> "Project":
+        """Sources and results as they are, for a test that changes them."""
+        shutil.copytree(
+            self.source, folder / "source", ignore=shutil.ignore_patterns("__pycache__"), copy_function=shutil.copy2
+        )
+        shutil.copytree(self.work, folder / "work", symlinks=True, copy_function=shutil.copy2)
+        return Project(folder / "source", folder / "work")
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTHONPATH"))}
+    return kept | {"MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def tiny_config(models: Path) -> dict:
+    quantizers = {name: {"method": name, "calibration_samples": 16} for name in ("gptq", "awq", "epmq")}
+    return {
+        "suite": "tiny",
+        "family": "open_clip",
+        "base": {"source": "local", "path": str(models / "base")},
+        "experts": {"source": "local", "path": str(models / "{task}")},
+        "tasks": ["digits", "textures"],
+        "seeds": [0, 1],
+        "batch_jobs": True,
+        "merges": {"ta": {"method": "task_arithmetic"}, "ties-val": {"method": "ties", "tune_scaling": [0.3, 1.0]}},
+        "quantizers": {"rtn": {"method": "rtn"}, **quantizers},
+    }
+
+
+def write_models(folder: Path) -> None:
+    """A random base (a whole CLIP) and two experts (vision towers) near it, in open_clip's hub layout."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    from pmqbench.families.open_clip import CONFIG, WEIGHTS
+    from pmqbench.files import write_json
+
+    model_cfg = {"embed_dim": 24, "vision_cfg": VISION, "text_cfg": TEXT}
+    preprocess = {"mean": list(open_clip.OPENAI_DATASET_MEAN), "std": list(open_clip.OPENAI_DATASET_STD)}
+    torch.manual_seed(0)
+    base = {name: tensor.contiguous() for name, tensor in open_clip.CLIP(**model_cfg).state_dict().items()}
+    visual = {name: tensor for name, tensor in base.items() if name.startswith("visual.") and name != "visual.proj"}
+    experts = {task: {name: t + 0.02 * torch.randn_like(t) for name, t in visual.items()} for task in ("digits", "textures")}
+    for name, tensors in {"base": base, **experts}.items():
+        (folder / name).mkdir(parents=True)
+        save_file(tensors, folder / name / WEIGHTS)
+        write_json(folder / name / CONFIG, {"model_cfg": model_cfg, "preprocess_cfg": preprocess})
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory) -> Project:
+    """Sources, models and config, nothing run yet."""
+    folder = tmp_path_factory.mktemp("project")
+    source, work = folder / "source", folder / "work"
+    source.mkdir()
+    work.mkdir()
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
+        copy(ROOT / part, source / part)
+    write_models(work / "models")
+    (work / "tiny.yaml").write_text(yaml.safe_dump(tiny_config(work / "models"), sort_keys=False))
+    return Project(source, work)
+
+
+@pytest.fixture(scope="session")
+def done(fresh, tmp_path_factory) -> Project:
+    """The tiny suite, run to its report."""
+    project = fresh.copy(tmp_path_factory.mktemp("done"))
+    project.snakemake("--configfile", "tiny.yaml")
+    return project
+
+
+@pytest.fixture
+def edited(done, tmp_path) -> Project:
+    """A copy of the finished run for a test that edits it."""
+    return done.copy(tmp_path)

@@ -1,0 +1,155 @@
+"""The tiny suite end to end: what it makes, that a second run does nothing, and what edits rerun."""
+
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+
+CONFIG = ("--configfile", "tiny.yaml")
+COLUMNS = [
+    "rank",
+    "merge",
+    "quantizer",
+    "bits",
+    "group_size",
+    "seeds",
+    "average",
+    "ci_low",
+    "ci_high",
+    "normalised",
+    "size_mb",
+    "digits",
+    "textures",
+]
+AFTER_RECORDS = {"collect_records", "rank_models", "plot_comparison", "track_runs", "all", "total"}
+
+
+def test_leaderboard_has_every_model_and_the_fixed_columns(done):
+    table = pd.read_csv(done.work / "results/suites/tiny/leaderboard.csv")
+    assert list(table.columns) == COLUMNS
+    ranked = table[table["rank"].notna()]
+    expected = {(m, q) for m in ("ta", "ties-val") for q in ("full precision", "rtn", "gptq", "awq", "epmq")}
+    assert set(zip(ranked["merge"], ranked["quantizer"], strict=True)) == expected
+    assert ranked.set_index("quantizer").loc["epmq", "seeds"].tolist() == [2, 2]
+    assert ranked.set_index("quantizer").loc["rtn", "seeds"].tolist() == [1, 1]
+    assert (table["ci_low"] <= table["average"]).all()
+    assert (table["average"] <= table["ci_high"]).all()
+    assert ((table["digits"] + table["textures"]) / 2 - table["average"]).abs().max() < 0.011
+
+
+def test_one_record_per_model_task_and_seed_with_provenance(done):
+    records = [json.loads(path.read_text()) for path in (done.work / "results/evaluations").rglob("*.json")]
+    keys = [(record["model"], record["task"], record["seed"]) for record in records]
+    assert len(set(keys)) == len(keys) == 2 + 2 + 2 * 2 + 2 * 2 + 2 * 3 * 2 * 2
+    for record in records:
+        assert record["n"] > 0
+        assert record["provenance"]["versions"]["torch"]
+        assert record["provenance"]["code"]
+        assert record["size_bytes"] > 0
+    calibrated = [record for record in records if record["seed"] is not None]
+    assert {record["provenance"]["recipe"]["quantizer"]["method"] for record in calibrated} == {"gptq", "awq", "epmq"}
+
+
+def test_tuned_scaling_is_one_of_the_candidates_and_is_used(done):
+    (tuning,) = (done.work / "results/merged").glob("*/tuning.json")
+    chosen = json.loads(tuning.read_text())
+    best = max(chosen["curve"], key=lambda point: point["average"])
+    assert chosen["chosen"] == best["scaling"]
+    manifest = json.loads((tuning.parent / "manifest.json").read_text())
+    assert manifest["recipe"]["options"]["scaling"] == chosen["chosen"]
+
+
+def test_a_second_run_does_nothing(done):
+    assert "Nothing to be done" in done.snakemake(*CONFIG)
+
+
+def test_nothing_half_written_is_left(done):
+    assert [path for path in (done.work / "results").rglob(".*") if path.is_file()] == []
+
+
+def test_report_page(done):
+    done.snakemake(*CONFIG, "--report", "report.html")
+    page = (done.work / "report.html").read_text()
+    assert "leaderboard" in page
+
+
+def test_joint_leaderboard_and_readme_block(edited):
+    edited.snakemake(*CONFIG, "leaderboard")
+    joint = pd.read_csv(edited.work / "results/leaderboard.csv")
+    assert set(joint["suite"]) == {"tiny"}
+    block = re.search(
+        r"<!-- leaderboard:begin -->(.*)<!-- leaderboard:end -->", (edited.source / "README.md").read_text(), re.DOTALL
+    )
+    assert "epmq" in block[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "rerun", "kept"),
+    [
+        ("pmqbench/reporting/plots.py", {"plot_comparison", "track_runs"}, {"merge_experts", "rank_models", "collect_records"}),
+        (
+            "pmqbench/merging/engine.py",
+            {"merge_experts", "tune_scaling", "calibrate_model", "evaluate_seeds"},
+            {"fetch_expert"},
+        ),
+        ("pmqbench/quantization/solvers.py", {"calibrate_model", "evaluate_seeds"}, {"merge_experts", "build_head"}),
+    ],
+)
+def test_an_edit_reruns_what_uses_it(edited, path, rerun, kept):
+    edited.edit(path)
+    planned = edited.planned(*CONFIG)
+    assert rerun <= planned.keys()
+    assert not kept & planned.keys()
+
+
+def test_an_edited_method_reruns_only_its_own_merges(edited):
+    edited.edit("pmqbench/merging/ties.py")
+    assert edited.planned(*CONFIG)["merge_experts"] == 1
+
+
+def test_a_new_method_is_one_file_and_one_line(edited):
+    readme = (edited.source / "README.md").read_text()
+    code = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "MERGERS.register" in block)
+    (edited.source / "pmqbench/merging/my_merge.py").write_text(code)
+    assert "Nothing to be done" in edited.snakemake("-n", *CONFIG)
+    config = yaml.safe_load((edited.work / "tiny.yaml").read_text())
+    config["merges"]["mine"] = {"method": "my_merge", "strength": 0.5}
+    (edited.work / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    planned = edited.planned(*CONFIG)
+    assert planned["merge_experts"] == 1
+    assert planned["calibrate_model"] == 3
+    assert "fetch_expert" not in planned
+    edited.snakemake(*CONFIG, "--until", "merge_experts")
+    assert len(list((edited.work / "results/merged").glob("mymerge-*/manifest.json"))) == 1
+
+
+def test_an_option_reruns_only_its_recipe(edited):
+    config = yaml.safe_load((edited.work / "tiny.yaml").read_text())
+    config["quantizers"]["epmq"]["anchor"] = 0.3
+    (edited.work / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    planned = edited.planned(*CONFIG)
+    assert planned.keys() == AFTER_RECORDS | {"calibrate_model", "evaluate_seeds"}
+    assert planned["calibrate_model"] == 2
+
+
+def test_suites_share_artefacts(edited):
+    config = yaml.safe_load((edited.work / "tiny.yaml").read_text())
+    config["suite"], config["quantizers"] = "other", {"mine": config["quantizers"]["gptq"]}
+    (edited.work / "other.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    assert edited.planned("--configfile", "other.yaml").keys() == AFTER_RECORDS
+
+
+def test_unbatched_suites_make_the_same_artefacts_one_job_each(edited):
+    """Same ids, more jobs: what a batched run has made need not be made again."""
+    config = yaml.safe_load((edited.work / "tiny.yaml").read_text())
+    config["batch_jobs"] = False
+    (edited.work / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    for folder in (edited.work / "results/quantized").glob("*/epmq-*/seed-1"):
+        shutil.rmtree(folder)
+    planned = edited.planned(*CONFIG)
+    assert planned["calibrate_model"] == 2
+    assert planned["evaluate_seeds"] == 2 * 2
+    assert "merge_experts" not in planned
