@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CONFIG := config/$(SUITE).yaml
 REPORT := results/suites/$(if $(filter all,$(TARGET)),$(SUITE),$(SUITE)-$(TARGET))
-RUN := $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(SNAKEMAKE_ARGS)
+RUN = $(BIN)/snakemake $(1) --cores $(CORES) --configfile $(CONFIG) $(SNAKEMAKE_ARGS)
 
 export MLFLOW_DISABLE_TELEMETRY := true
 
@@ -19,18 +19,18 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full or ablations for more
 	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(filter-out config/schema.yaml,$(wildcard config/*.yaml)))"; exit 2; }
-	$(RUN) $(TARGET)
+	$(call RUN,$(TARGET))
 	@$(MAKE) --no-print-directory $(REPORT)/report.html
 	@$(BIN)/python -m pmqbench.reporting.terminal $(REPORT)
 
 $(REPORT)/report.html: $(REPORT)/leaderboard.csv
-	$(RUN) $(TARGET) --report $@
+	$(call RUN,$(TARGET)) --report $@
 
 report: install  ## Write the report page of SUITE again
-	$(RUN) $(TARGET) --report $(REPORT)/report.html
+	$(call RUN,$(TARGET)) --report $(REPORT)/report.html
 
 leaderboard: install  ## Join all suites' leaderboards into results/leaderboard.* and the README
-	$(RUN) leaderboard
+	$(call RUN,leaderboard)
 
 ui: install  ## Open the MLflow pages on 127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/results/mlflow.db}"

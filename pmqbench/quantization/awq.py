@@ -42,7 +42,7 @@ def search_scale(probe: Stream, method: Quantizer, block: Block, members: list[P
     s = mean|x|^r / (mean|w|^(1-r) + 1e-4) / sqrt(max s * min s) for 20 ratios r, |w| normalised by its group's largest.
     """
     modules = [module for problem in members for module in problem.modules]
-    originals = [module.weight.clone() for module in modules]
+    originals = [module.weight.data for module in modules]
     weight, sizes = torch.cat(originals), [len(original) for original in originals]
     inputs = members[0].moments.absolute.float()
     normal = _normalised_size(weight, method.group_size)
@@ -53,23 +53,24 @@ def search_scale(probe: Stream, method: Quantizer, block: Block, members: list[P
         grid = method_grid(method, scaled)
         rounded = grid.decode(grid.encode(scaled))
         for module, rows in zip(modules, (rounded if scale is None else rounded / scale).split(sizes), strict=True):
-            module.weight.copy_(rows)
+            module.weight.data = rows
         loss = sum(float((out - ref).square().sum()) for out, ref in zip(_outputs(probe, block), reference, strict=True))
         if loss < least:
             best, least = scale, loss
     for module, original in zip(modules, originals, strict=True):
-        module.weight.copy_(original)
+        module.weight.data = original
     return best
 
 
 def fold(model: BlockModel, group: Group, scale: Tensor) -> None:
     """Multiplies the columns of the group's weights by `scale` (in,) and divides what produces their input by it."""
     for layer in group.layers:
-        model.get_submodule(layer).weight.mul_(scale)
+        module = model.get_submodule(layer)
+        module.weight.data = module.weight * scale
     before = model.get_submodule(group.norm or group.producer)
-    before.weight.div_(scale if group.norm else scale[:, None])
+    before.weight.data = before.weight / (scale if group.norm else scale[:, None])
     if getattr(before, "bias", None) is not None:
-        before.bias.div_(scale)
+        before.bias.data = before.bias / scale
 
 
 def clipped_grid(method: Quantizer, problem: Problem) -> Grid:

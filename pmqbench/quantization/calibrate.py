@@ -234,9 +234,10 @@ def _install(run: Run, block: Block, problem: Problem, solution: Solution) -> No
     check_finite(solution.weight, f"quantized {problem.where}")
     run.records += layer_records(run.method, problem, solution, run.experts, block.name)
     for name, module, (start, stop) in zip(problem.names, problem.modules, problem.rows(), strict=True):
-        module.weight.copy_(solution.weight[start:stop])
+        # Parameters are replaced, never written into: a loaded tensor may be a view of its checkpoint's memory map.
+        module.weight.data = solution.weight[start:stop].clone()
         if solution.bias is not None:
-            module.bias.copy_(solution.bias[start:stop])
+            module.bias.data = solution.bias[start:stop].clone()
         if solution.codes is not None:
             run.codes[name] = solution.codes.rows(start, stop)
     for remedy in solution.remedies:

@@ -33,9 +33,9 @@ def refit_norm(run: Run, block: Block, group: Group, anchor: float) -> None:
     scale = norm.weight.detach().double()
     has_bias = getattr(norm, "bias", None) is not None
     offset = norm.bias.detach().double() if has_bias else torch.zeros_like(scale)
-    norm.weight.fill_(1)
+    norm.weight.data = torch.ones_like(norm.weight)
     if has_bias:
-        norm.bias.zero_()
+        norm.bias.data = torch.zeros_like(norm.bias)
     z, zz, u, zu = (total / len(run.student.states) for total in _norm_moments(run, block, group, has_bias))
     if not has_bias:
         z = u = torch.zeros_like(z)
@@ -45,9 +45,10 @@ def refit_norm(run: Run, block: Block, group: Group, anchor: float) -> None:
     defined = determinant > torch.finfo(torch.float32).eps * zz
     safe = torch.where(defined, determinant, torch.ones_like(determinant))
     fitted = ((1 + anchor) * right_scale - z * right_offset) / safe
-    norm.weight.copy_(torch.where(defined, fitted, scale))
+    norm.weight.data = torch.where(defined, fitted, scale).to(norm.weight.dtype)
     if has_bias:
-        norm.bias.copy_(torch.where(defined, ((1 + anchor) * zz * right_offset - z * right_scale) / safe, offset))
+        fitted = ((1 + anchor) * zz * right_offset - z * right_scale) / safe
+        norm.bias.data = torch.where(defined, fitted, offset).to(norm.bias.dtype)
 
 
 def _norm_moments(run: Run, block: Block, group: Group, has_bias: bool) -> list[Tensor]:

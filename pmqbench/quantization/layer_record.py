@@ -90,13 +90,12 @@ def _pooled(
 
     def objective(weight: Tensor) -> Tensor:
         difference = weight - weights["merged"]
-        value = energy(difference) + anchor * difference.square().sum(1)
-        if moments.cross is not None:
-            value += moments.residual - 2 * (moments.cross * difference).sum(1)
-        return value
+        value = start + energy(difference) + anchor * difference.square().sum(1)
+        return value if moments.cross is None else value - 2 * (moments.cross * difference).sum(1)
 
+    start = torch.zeros_like(problem.merged[:, 0]) if moments.residual is None else moments.residual
     return (
-        {name: objective(weight) for name, weight in weights.items()},
+        {"merged": start} | {name: objective(weights[name]) for name in ("target", "nearest", "final")},
         energy(weights["final"] - weights["target"]),
         energy(weights["merged"]),
     )

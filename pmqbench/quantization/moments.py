@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pmqbench.errors import NumericalError
 
-SAMPLE_TOKENS = 512  # tokens a task kept for the per-task deviations of the layer record
+SAMPLE_TOKENS = 256  # tokens a task kept for the per-task deviations of the layer record
 PANEL = 256  # H is symmetric: column panels from the diagonal on, mirrored at the end, save up to half the products
 
 

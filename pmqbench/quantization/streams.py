@@ -75,8 +75,9 @@ def expert_stream(experts: Mapping[str, Expert], calibration: Mapping[str, Seque
         states[task] = [model.embed(batch) for batch in batches]
 
     def enter(task: str, block: Block) -> None:
-        for name, tensor in model.get_submodule(block.name).state_dict().items():
-            tensor.copy_(experts[task].tensor(f"{block.name}.{name}", tensor))
+        body = model.get_submodule(block.name)
+        tensors = {name: experts[task].tensor(f"{block.name}.{name}", like) for name, like in body.state_dict().items()}
+        body.load_state_dict(tensors, assign=True)
 
     return Stream(model, states, enter)
 

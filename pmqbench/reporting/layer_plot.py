@@ -10,17 +10,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pmqbench.errors import DataError
-from pmqbench.reporting.style import RC, REFERENCE_COLOUR, finish, grid, line_handles, methods, styles
+from pmqbench.reporting.style import MAX_WIDTH, RC, REFERENCE_COLOUR, finish, grid, line_handles, methods, plain_log, styles
 
 QUANTIZATION, MERGING, MERGED = "quantization deviation", "merging deviation", "merging deviation of the merged weights"
-Y_LABELS = {QUANTIZATION: "quantization deviation\n(share of output energy)", MERGING: "merging deviation\n(share of output energy)"}
+Y_LABELS = {
+    QUANTIZATION: "quantization deviation\n(share of output energy)",
+    MERGING: "merging deviation\n(share of output energy)",
+}
 MERGED_LOOK = {"color": REFERENCE_COLOUR, "linestyle": ":", "linewidth": 1.4}
 MANY_BLOCKS = 12
 MANY_LAYERS = 40  # above this, markers run into each other
 
 
 def by_layer(layers: pd.DataFrame, bits: int) -> Figure:
-    """Quantization deviation (upper row) and merging deviation (lower row) over the layers; one column per merge, one line per method.
+    """Quantization deviation (above) and merging deviation (below) over the layers; one column per merge, one line per method.
 
     Args:
         layers: as from `collect_layers`.
@@ -35,12 +38,13 @@ def by_layer(layers: pd.DataFrame, bits: int) -> Figure:
     table = methods(chosen.assign(**deviations(chosen))).dropna(subset=[QUANTIZATION])
     merges = list(dict.fromkeys(chosen["merge"]))
     with matplotlib.rc_context(RC):
-        figure, axes = grid(2, len(merges), 18.0 / len(merges) if len(merges) > 3 else 4.6, 3.2)
+        figure, axes = grid(2, len(merges), min(4.6, MAX_WIDTH / len(merges)), 3.2, "row")
         for column, merge in enumerate(merges):
             rows = table[table["merge"] == merge]
             for axis, deviation in zip(axes[:, column], (QUANTIZATION, MERGING), strict=True):
                 draw_lines(axis, rows, deviation)
                 axis.set_yscale("log")
+                plain_log(axis.yaxis, (1, 2, 5))
                 mark_blocks(axis, chosen)
                 axis.set_title(f"merge: {merge}")
                 axis.set_ylabel(Y_LABELS[deviation] if column == 0 else "")
@@ -52,7 +56,7 @@ def by_layer(layers: pd.DataFrame, bits: int) -> Figure:
 
 
 def deviations(layers: pd.DataFrame) -> dict[str, pd.Series]:
-    """QUANTIZATION, and MERGING and MERGED as means over tasks; shares of the merged layer's output energy, NaN where not measured."""
+    """QUANTIZATION, and MERGING and MERGED as means over tasks: shares of the merged layer's output energy, NaN if unknown."""
     empty = pd.Series(np.nan, layers.index)
     tasks = [name.split(".")[1] for name in layers.columns if name.startswith("merging.") and name.endswith(".scale")]
 

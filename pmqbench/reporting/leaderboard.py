@@ -49,7 +49,7 @@ def excerpt(table: pd.DataFrame) -> str:
     parts = []
     for suite, rows in shown.groupby("suite", sort=False):
         total = int((table["suite"].eq(suite) & ranked.notna()).sum())
-        heading = f"**{suite}**: ranks 1 to {EXCERPT_RANKS} of {total} models, and the references"
+        heading = f"**{suite}**: the best {min(EXCERPT_RANKS, total)} of {total} models, and the references"
         parts += [heading, markdown_table(rows.drop(columns="suite"))]
     return "\n\n".join(parts)
 

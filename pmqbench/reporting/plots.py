@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from pmqbench.errors import DataError
 from pmqbench.reporting.labels import column_share, label_column
@@ -26,6 +25,7 @@ from pmqbench.reporting.style import (
     line_handles,
     methods,
     panels,
+    plain_log,
     reference_handles,
     styles,
 )
@@ -187,9 +187,7 @@ def size_axis(axis: Axes, sizes: pd.Series, left: float) -> None:
     margin = 0.05 * (high - low)
     axis.set_xscale("log")
     axis.set_xlim(np.exp(high + margin - (high - low + 2 * margin) / (1 - left)), np.exp(high + margin))
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
-    axis.xaxis.set_minor_locator(NullLocator())
+    plain_log(axis.xaxis, (1, 2, 3, 5))
 
 
 def full_precision(summary: Summary, merge: str) -> int:

@@ -20,7 +20,7 @@ LONGEST = 5000  # characters of a parameter or tag; MLflow takes 6000
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """One run: `key` says which model and seed it is, `digest` covers all its records say."""
+    """One run: `key` says which model and seed it is, `digest` covers all that its records say."""
 
     key: str
     name: str
@@ -47,7 +47,7 @@ def logged_run(rows: pd.DataFrame) -> LoggedRun:
     recipe = {f"recipe.{key}": value for key, value in flatten(made.pop("recipe", {})).items()}
     parts = (first["merge"], first["quantizer"], f"{first['bits']} bits", f"seed {first['seed']}")
     return LoggedRun(
-        key="/".join(str(part) for part in (first["suite"], first["model"], first["seed"]) if pd.notna(part)),
+        key="/".join(str(part) for part in (first["model"], first["seed"]) if pd.notna(part)),
         name=first["model"] if pd.isna(first["quantizer"]) else ", ".join(map(str, parts)),
         digest=digest(rows),
         params={FOREIGN.sub("_", key): text(value) for key, value in (names | recipe).items()},

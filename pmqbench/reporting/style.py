@@ -17,9 +17,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from pmqbench.files import atomic_path
 from pmqbench.reporting.statistics import EXPERTS, FULL_PRECISION, PRETRAINED
@@ -135,11 +137,11 @@ def reference_handles(names: Iterable[str]) -> list[Artist]:
     return [Line2D([], [], linestyle=REFERENCE_LINES[name], label=name, **look) for name in names]
 
 
-def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    """A figure of panels of `width` x `height` inches that share their y axis within a row; returns it and its (rows, columns) axes."""
+def grid(rows: int, columns: int, width: float, height: float, share: str) -> tuple[Figure, np.ndarray]:
+    """A figure of panels of `width` x `height` inches; returns it and its (rows, columns) axes, y shared by "row" or "all"."""
     figure = Figure(figsize=(max(columns * width, 6.5), rows * height + 1.3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    axes = figure.subplots(rows, columns, squeeze=False, sharey="row")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=share)
     for axis in axes.flat:
         axis.tick_params(labelleft=True)
     return figure, axes
@@ -148,13 +150,10 @@ def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, 
 def panels(count: int, width: float, height: float, *, columns: int = 3) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, at most `columns` side by side, all with one y axis; returns it and its axes."""
     columns = min(columns, count, max(1, int(MAX_WIDTH / width)))
-    figure, axes = grid(-(-count // columns), columns, width, height)
-    shown, spare = axes.flat[:count], axes.flat[count:]
-    for axis in spare:
+    figure, axes = grid(-(-count // columns), columns, width, height, "all")
+    for axis in axes.flat[count:]:
         axis.set_visible(False)
-    for axis in shown[1:]:
-        axis.sharey(shown[0])
-    return figure, list(shown)
+    return figure, list(axes.flat[:count])
 
 
 def finish(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
@@ -165,6 +164,13 @@ def finish(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
     text = textwrap.fill(caption, int((width - 0.3) / INCHES_PER_CHARACTER))
     figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color="#444444")
+
+
+def plain_log(axis: Axis, steps: tuple[int, ...]) -> None:
+    """A logarithmic axis with plain numbers at `steps` times powers of ten."""
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, *paths: str | Path) -> None:

@@ -1,8 +1,12 @@
-"""The last screen of `make`: a suite's leaderboard.csv as a table of at most 100 columns, and the files to open."""
+"""The last screen of `make`: a suite's leaderboard.csv as a table of at most 100 columns, and the files to open.
+
+python -m pmqbench.reporting.terminal results/suites/mini
+"""
 
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +20,7 @@ WIDTH = 100
 LEADING = ("rank", "merge", "quantizer", "bits", "group_size", "average", "ci_low", "normalised", "size_mb")
 HEADINGS = {"rank": "#", "group_size": "group", "ci_low": "95 % interval", "normalised": "norm.", "size_mb": "MB"}
 FIRST_TASK = 11
+FILES = ("report.html", "leaderboard.md", "comparisons.csv", "plots/*.png")
 NOTE = "Percent; intervals: bootstrap over test examples and seeds; norm.: relative to the experts."
 TEXT = ("merge", "quantizer")
 
@@ -60,3 +65,13 @@ def build(rows: Sequence[Mapping[str, str]], tasks: Sequence[str]) -> Table:
 def interval(row: Mapping[str, str]) -> str:
     """The interval with one decimal, to save room."""
     return f"{float(row['ci_low']):.1f} – {float(row['ci_high']):.1f}"
+
+
+def show(report: Path) -> None:
+    """Prints the leaderboard of a report's folder and names its files."""
+    files = [path for pattern in FILES for path in sorted(report.glob(pattern))]
+    print_leaderboard(report / "leaderboard.csv", [report / "leaderboard.csv", *files])
+
+
+if __name__ == "__main__":
+    show(Path(sys.argv[1]))

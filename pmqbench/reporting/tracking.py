@@ -1,18 +1,21 @@
 """Logs a suite's records to MLflow: one parent run per suite, one child run per model and seed.
 
 The records are the truth and MLflow a view of them, so logging is idempotent: a run carries its record's key and digest as
-tags, equal runs are kept, changed and unfinished ones are replaced. One process logs for all (several that open a fresh
-SQLite store together break it for good).
+tags, equal runs are kept, changed and unfinished ones are replaced. Processes take turns: several that open a fresh SQLite
+store together break it for good.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -42,7 +45,8 @@ class TrackingError(PMQError):
     """MLflow's store cannot be reached or written."""
 
 
-class Counts(NamedTuple):
+@dataclass(frozen=True)
+class Counts:
     """Child runs: new ones, replaced ones (changed, unfinished), and those found unchanged."""
 
     logged: int
@@ -72,31 +76,42 @@ def track(records: pd.DataFrame, suite: str, artefacts: Sequence[str | Path], st
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        client = MlflowClient(tracking_uri=store)
-        experiment = find_experiment(client, store)
-        parent = find_parent(client, experiment, suite)
-        counts = log_children(client, experiment, suite, parent.info.run_id, logged_runs(records))
-        log_artefacts(client, parent, artefacts)
+        with alone(store):
+            client = MlflowClient(tracking_uri=store)
+            experiment = find_experiment(client, store)
+            parent = find_parent(client, experiment, suite)
+            counts = log_children(client, experiment, suite, parent.info.run_id, logged_runs(records))
+            log_artefacts(client, parent, artefacts)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(
             f"MLflow failed: {scrub(str(error)).splitlines()[0][:300]}",
             where=scrub(store),
             remedy="The records are safe. Once the store is reachable, run: snakemake track",
         ) from error
-    log.info("MLflow %s: %d runs logged, %d replaced, %d unchanged", scrub(store), *counts)
+    log.info(
+        "MLflow %s: %d runs logged, %d replaced, %d unchanged", scrub(store), counts.logged, counts.replaced, counts.skipped
+    )
     return counts
+
+
+@contextmanager
+def alone(store: str) -> Iterator[None]:
+    """Waits until no other process of this machine logs to the same SQLite file; a server looks after itself."""
+    if not store.startswith(SQLITE):
+        yield
+        return
+    path = Path(store.removeprefix(SQLITE))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def find_experiment(client: MlflowClient, store: str) -> str:
     """Id of the experiment EXPERIMENT, made if need be."""
-    if store.startswith(SQLITE):
-        folder = Path(store.removeprefix(SQLITE)).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        location = (folder / "artefacts").as_uri()
-    else:
-        location = None
     if (found := client.get_experiment_by_name(EXPERIMENT)) is not None:
         return found.experiment_id
+    location = (Path(store.removeprefix(SQLITE)).parent / "artefacts").as_uri() if store.startswith(SQLITE) else None
     return client.create_experiment(EXPERIMENT, artifact_location=location)
 
 

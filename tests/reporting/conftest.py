@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pmqbench.files import write_json
 from pmqbench.records import Record, pack_outcomes
-from pmqbench.reporting.collect import DTYPES, row_of
+from pmqbench.reporting.collect import DTYPES, collect_layers, row_of
 
 TASKS = ["digits", "textures", "signs", "landuse"]
 MERGES = {"ta-0.3": 0.62, "ties-0.3": 0.66, "ta-tuned": 0.71}
@@ -59,6 +60,51 @@ def synthetic_rows(tasks=TASKS, merges=MERGES, quantizers=QUANTIZERS, bits=(3, 4
 def synthetic_frame(**options) -> pd.DataFrame:
     rows = [row_of("mini", item, names) for item, names in synthetic_rows(**options)]
     return pd.DataFrame(rows, columns=list(DTYPES)).astype(DTYPES)
+
+
+def layer_records(kind, gain, bits, tasks, blocks=3):
+    """Layer records as the layer loop writes them; uncalibrated methods have no deviations."""
+    parts = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+    rng = np.random.default_rng(zlib.crc32(f"{kind}{bits}".encode()))
+    records = []
+    for index in range(blocks * len(parts)):
+        block, part = divmod(index, len(parts))
+        rounding = 4.0 ** (1 - bits) * (1 + 0.3 * block) * rng.uniform(0.7, 1.4)
+        merging = {"final": (0.3 - 2 * gain) * (1 + block) + rounding, "merged": 0.3 * (1 + block), "scale": 2.0}
+        known = not kind.startswith("rtn")
+        records.append(
+            {
+                "layer": f"encoder.layers.{block}.{parts[part]}",
+                "block": f"encoder.layers.{block}",
+                "shape": [192, 192],
+                "bits": bits,
+                "quantization": {"absolute": rounding, "relative": rounding / 2} if known else None,
+                "merging": dict.fromkeys(tasks, merging) if known else None,
+                "seconds": 0.1,
+                "index": index,
+            }
+        )
+    return records
+
+
+def write_layers(folder, tasks=TASKS, merges=MERGES, quantizers=QUANTIZERS, bits=(3, 4), blocks=3):
+    """Writes layers.json files; returns the rows `collect_layers` takes."""
+    rows = []
+    for merge in merges:
+        for quantizer, gain in quantizers.items():
+            for width in bits:
+                for seed in (None,) if quantizer.startswith("rtn") else SEEDED:
+                    path = folder / f"{merge}-{quantizer}-{width}-{seed}.json"
+                    write_json(path, layer_records(f"{quantizer}{seed}", gain, width, tasks, blocks))
+                    names = {"merge": merge, "quantizer": quantizer, "bits": width, "group_size": None, "seed": seed}
+                    rows.append({"path": path, **names})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def layers(tmp_path_factory):
+    """`layers(**options)` -> collected layer records."""
+    return lambda **options: collect_layers("mini", write_layers(tmp_path_factory.mktemp("layers"), **options))
 
 
 @pytest.fixture(scope="session")

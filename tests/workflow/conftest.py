@@ -24,11 +24,20 @@ class Project:
 
     def snakemake(self, *arguments: str, code: int | None = 0, timeout: int = 300) -> str:
         """Runs Snakemake in the working folder; returns its output. `code` None accepts any exit status."""
-        command = [sys.executable, "-m", "snakemake", "-s", str(self.source / "Snakefile"), "--cores", "2", *arguments]
-        done = subprocess.run(command, cwd=self.work, env=environment(), capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(
+            self.command(arguments), cwd=self.work, env=environment(), capture_output=True, text=True, timeout=timeout
+        )
         output = done.stdout + done.stderr
         assert code is None or done.returncode == code, output[-6000:]
         return output
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """Starts Snakemake in a process group of its own."""
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(self.command(arguments), cwd=self.work, env=environment(), start_new_session=True, **quiet)
+
+    def command(self, arguments: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "-s", str(self.source / "Snakefile"), "--cores", "2", *arguments]
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Jobs by rule that a dry-run would do."""

@@ -77,7 +77,7 @@ def test_report_page(done):
 
 
 def test_joint_leaderboard_and_readme_block(edited):
-    edited.snakemake(*CONFIG, "leaderboard")
+    edited.snakemake("leaderboard", *CONFIG)
     joint = pd.read_csv(edited.work / "results/leaderboard.csv")
     assert set(joint["suite"]) == {"tiny"}
     block = re.search(

@@ -1,0 +1,62 @@
+"""What a user meets when something breaks: the message, what goes on, and that nothing half-made is used later."""
+
+import os
+import signal
+import time
+
+import pytest
+import yaml
+
+CONFIG = ("--configfile", "tiny.yaml")
+
+
+@pytest.fixture
+def project(fresh, tmp_path):
+    return fresh.copy(tmp_path)
+
+
+def test_a_damaged_expert_is_named_and_the_rest_goes_on(project):
+    weights = project.work / "models/digits/open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    output = project.snakemake(*CONFIG, "--keep-going", "--until", "fetch_expert", "build_head", code=1)
+    assert "error in fetch_expert: " in output
+    assert "not a readable safetensors file" in output
+    assert "delete it and run again" in output
+    models = project.work / "results/experts"
+    assert sorted(path.parent.name.split("-")[1] for path in models.glob("local-*/manifest.json")) == ["base", "textures"]
+    assert len(list((project.work / "results/heads").glob("*/*.safetensors"))) == 2
+    (log,) = (project.work / "results/logs/fetch_expert").glob("local-digits-*.log")
+    assert "not a readable safetensors file" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def test_killed_runs_resume(project):
+    run = project.start(*CONFIG)
+    deadline = time.monotonic() + 200
+    while not list(project.work.glob("results/heads/*/*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    project.snakemake(*CONFIG, "--unlock")
+    project.snakemake(*CONFIG, "--rerun-incomplete", "--until", "merge_experts")
+    assert len(list(project.work.glob("results/merged/*/manifest.json"))) == 2
+
+
+def test_a_bad_config_stops_before_any_work(project):
+    config = yaml.safe_load((project.work / "tiny.yaml").read_text())
+    config["quantizers"]["epmq"]["anchr"] = 0.1
+    (project.work / "tiny.yaml").write_text(yaml.safe_dump(config))
+    output = project.snakemake(*CONFIG, code=1)
+    assert 'quantizers.epmq: unknown key "anchr". Did you mean "anchor"?' in output
+    assert "Traceback" not in output
+    assert not (project.work / "results").exists()
+
+
+def test_duplicate_names_in_the_file_are_found(project):
+    text = (project.work / "tiny.yaml").read_text()
+    (project.work / "tiny.yaml").write_text(text.replace("quantizers:\n", "quantizers:\n  rtn: {method: gptq}\n"))
+    assert 'key "rtn" stands twice' in project.snakemake(*CONFIG, code=1)
+
+
+def test_an_unknown_target_of_a_suite_says_so(project):
+    assert 'Suite tiny has no target "ablations"; it has: default' in project.snakemake("ablations", *CONFIG, code=1)
