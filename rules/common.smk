@@ -298,6 +298,10 @@ def layer_files(wildcards):
     return [row["path"] for row in layer_rows(wildcards)]
 
 
+def report_name(wildcards):
+    return wildcards.report
+
+
 def plot_files(folder):
     return [
         f"{folder}/plots/{name}.{kind}" for name in PLOTS for kind in ("svg", "png")

@@ -41,7 +41,7 @@ rule rank_models:
     params:
         tasks=list(TASKS),
         reference=SUITE.reference,
-        code=code_hash("pmqbench.reporting.tables"),
+        code=code_hash("pmqbench.reporting.tables", "pmqbench.reporting.statistics"),
     script:
         "../scripts/rank_models.py"
 
@@ -59,7 +59,7 @@ rule plot_comparison:
     params:
         tasks=list(TASKS),
         bits=PAIRS[0][1].method.bits,
-        code=code_hash("pmqbench.reporting.plots"),
+        code=code_hash("pmqbench.reporting.plots", "pmqbench.reporting.layer_plot"),
     script:
         "../scripts/plot_comparison.py"
 
@@ -79,7 +79,7 @@ rule track_runs:
     conda:
         "../envs/pmqbench.yaml"
     params:
-        suite=SUITE.name,
+        suite=report_name,
         store=hash8(tracking_store()),
         code=code_hash("pmqbench.reporting.tracking"),
     script:

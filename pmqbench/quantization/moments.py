@@ -31,8 +31,9 @@ class Sample:
 class TaskMoments:
     """Moments of one task's inputs x and, with `cross`, of the shift y - x to the target's inputs.
 
-    After `finish`: second (in, in) = E[x x^T], shift (in, in) = E[(y - x) x^T] or None, mean and mean_shift (in,), absolute
-    (in,) = E|x| or None, `weight` the sum of token weights, `tokens` how many tokens have a weight.
+    After `finish`: second (in, in) = E[x x^T]; with `cross` shift (in, in) = E[(y - x) x^T] and shift_second (in, in) =
+    E[(y - x) (y - x)^T], else None; mean and mean_shift (in,); absolute (in,) = E|x| or None; `weight` the sum of token
+    weights; `tokens` how many tokens have a weight.
     """
 
     def __init__(self, width: int, device: torch.device, batches: int, cross: bool = False, absolute: bool = False) -> None:
@@ -40,7 +41,7 @@ class TaskMoments:
             return torch.zeros(shape, dtype=dtype, device=device)
 
         self.second = zeros(width, width)
-        self.shift = zeros(width, width) if cross else None
+        self.shift, self.shift_second = (zeros(width, width), zeros(width, width)) if cross else (None, None)
         self.mean, self.mean_shift = zeros(width, dtype=torch.float64), zeros(width, dtype=torch.float64)
         self.absolute = zeros(width, dtype=torch.float64) if absolute else None
         self.weight, self.tokens = 0.0, 0
@@ -63,14 +64,15 @@ class TaskMoments:
             return
         shift = None if y is None else share * (y - x)
         weighted = x if weights is None else x * weights[:, None]
-        for start in range(0, x.shape[1], PANEL):
-            self.second[start : start + PANEL, start:].addmm_(weighted[:, start : start + PANEL].T, x[:, start:])
+        _add_outer(self.second, weighted, x)
         self.mean += weighted.sum(0)
         if self.absolute is not None:
             self.absolute += weighted.abs().sum(0)
         if shift is not None:
-            self.shift.addmm_(shift.T, weighted)
-            self.mean_shift += (shift if weights is None else shift * weights[:, None]).sum(0)
+            weighted_shift = shift if weights is None else shift * weights[:, None]
+            self.shift.addmm_(weighted_shift.T, x)
+            _add_outer(self.shift_second, weighted_shift, shift)
+            self.mean_shift += weighted_shift.sum(0)
         self.weight += float(len(x) if weights is None else weights.sum(dtype=torch.float64))
         self.tokens += len(x)
         self._keep(x, shift, weights)
@@ -79,7 +81,7 @@ class TaskMoments:
         """Turns sums into means; NumericalError naming `where` if there was no token or a value is NaN or Inf."""
         if self.tokens == 0:
             raise NumericalError("no token of the calibration set counts.", where=where, remedy="Are all tokens padding?")
-        for matrix in (self.second, self.shift, self.mean, self.mean_shift, self.absolute):
+        for matrix in (self.second, self.shift, self.shift_second, self.mean, self.mean_shift, self.absolute):
             if matrix is not None:
                 matrix /= self.weight
                 if not bool(matrix.isfinite().all()):
@@ -88,8 +90,9 @@ class TaskMoments:
                         where=where,
                         remedy="Check the model's weights and the calibration data of this task.",
                     )
-        for start in range(PANEL, len(self.second), PANEL):
-            self.second[start:, start - PANEL : start] = self.second[start - PANEL : start, start:].T
+        _mirror(self.second)
+        if self.shift_second is not None:
+            _mirror(self.shift_second)
         return self
 
     def sample(self) -> Sample:
@@ -105,6 +108,18 @@ class TaskMoments:
         self._sample.append((x[rows], None if shift is None else shift[rows], kept * (len(x) / count)))
 
 
+def _add_outer(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Adds left^T right, a symmetric matrix, to the upper column panels of `total`."""
+    for start in range(0, len(total), PANEL):
+        total[start : start + PANEL, start:].addmm_(left[:, start : start + PANEL].T, right[:, start:])
+
+
+def _mirror(total: Tensor) -> None:
+    """Fills in what `_add_outer` left out."""
+    for start in range(PANEL, len(total), PANEL):
+        total[start:, start - PANEL : start] = total[start - PANEL : start, start:].T
+
+
 @dataclass
 class Moments:
     """Pooled moments of the inputs of a stack of layers, sum_t c_t (...) with weights that sum to 1.
@@ -113,8 +128,7 @@ class Moments:
         second: H (in, in).
         cross: R (out, in) = sum_t c_t (W_t C_t - W_merged H_t): what the teachers' outputs have that the merged weights' lack,
             correlated with the inputs. None without teachers.
-        residual: (out,) = sum_t c_t E|W_t y - W_merged x|^2 per output; with a teacher's own inputs its part E|W_t (y - x)|^2
-            is taken from the token sample.
+        residual: (out,) = sum_t c_t E|W_t y - W_merged x|^2 per output; None without teachers.
         mean, mean_target: E x (in,), and the teachers' mean output with bias (out,) or None.
         absolute: E|x| (in,) or None.
         tokens: how many tokens count.
@@ -169,7 +183,7 @@ class Pool:
         if moments.absolute is not None:
             self._add("absolute", weight, moments.absolute)
         if teacher is not None:
-            self._fold_teacher(weight, moments, teacher, self._samples[task])
+            self._fold_teacher(weight, moments, teacher)
 
     def moments(self) -> Moments:
         """The pooled moments; the pool is used up."""
@@ -194,7 +208,7 @@ class Pool:
             )
         return 1 / norm
 
-    def _fold_teacher(self, weight: float, moments: TaskMoments, teacher: Teacher, sample: Sample) -> None:
+    def _fold_teacher(self, weight: float, moments: TaskMoments, teacher: Teacher) -> None:
         # W_t C_t - W_merged H_t with C_t = H_t + E[(y - x) x^T]: exactly zero when the teacher is the merged model itself.
         difference = teacher.weight - self.merged
         cross = difference @ moments.second
@@ -202,7 +216,7 @@ class Pool:
         if moments.shift is not None:
             shifted = teacher.weight @ moments.shift
             residual += 2 * (shifted * difference).sum(1)
-            residual += sample.weights @ (sample.shift @ teacher.weight.T).square()
+            residual += ((teacher.weight @ moments.shift_second) * teacher.weight).sum(1)
             cross += shifted
         self._add("cross", weight, cross)
         self._add("residual", weight, residual)

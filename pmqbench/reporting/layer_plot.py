@@ -44,11 +44,12 @@ def by_layer(layers: pd.DataFrame, bits: int) -> Figure:
             for axis, deviation in zip(axes[:, column], (QUANTIZATION, MERGING), strict=True):
                 draw_lines(axis, rows, deviation)
                 axis.set_yscale("log")
-                plain_log(axis.yaxis, (1, 2, 5))
                 mark_blocks(axis, chosen)
                 axis.set_title(f"merge: {merge}")
                 axis.set_ylabel(Y_LABELS[deviation] if column == 0 else "")
             axes[1, column].set_xlabel("layers in forward order, by block")
+        for axis in axes[:, 0]:  # the limits that a row shares are final now
+            plain_log(axis.yaxis)
         reference = Line2D([], [], label=f"merged weights, not rounded (inputs as with {first_label(table)})", **MERGED_LOOK)
         handles = [*line_handles(table), *([] if table.empty else [reference])]
         finish(figure, handles, caption(chosen, bits))

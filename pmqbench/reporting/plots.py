@@ -187,7 +187,7 @@ def size_axis(axis: Axes, sizes: pd.Series, left: float) -> None:
     margin = 0.05 * (high - low)
     axis.set_xscale("log")
     axis.set_xlim(np.exp(high + margin - (high - low + 2 * margin) / (1 - left)), np.exp(high + margin))
-    plain_log(axis.xaxis, (1, 2, 3, 5))
+    plain_log(axis.xaxis)
 
 
 def full_precision(summary: Summary, merge: str) -> int:

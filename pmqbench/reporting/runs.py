@@ -87,8 +87,8 @@ def digest(rows: pd.DataFrame) -> str:
 
 def text(value: Any) -> str:
     """A value as MLflow keeps it: no credentials, not too long."""
-    plain = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
-    clean = scrub(plain)
+    nested = isinstance(value, Mapping | list)
+    clean = scrub(json.dumps(value, sort_keys=True, ensure_ascii=False) if nested else str(value))
     return clean if len(clean) <= LONGEST else clean[: LONGEST - 1] + "…"
 
 

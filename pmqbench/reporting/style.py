@@ -152,22 +152,25 @@ def panels(count: int, width: float, height: float, *, columns: int = 3) -> tupl
     columns = min(columns, count, max(1, int(MAX_WIDTH / width)))
     figure, axes = grid(-(-count // columns), columns, width, height, "all")
     for axis in axes.flat[count:]:
-        axis.set_visible(False)
+        axis.remove()
     return figure, list(axes.flat[:count])
 
 
 def finish(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
     """Puts the legend above the panels and the caption below them."""
     width = figure.get_figwidth()
-    widest = max(len(str(handle.get_label())) for handle in handles)
+    widest = max((len(str(handle.get_label())) for handle in handles), default=0)
     columns = max(1, min(len(handles), int(width / (0.075 * widest + 0.65))))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
+    figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
     text = textwrap.fill(caption, int((width - 0.3) / INCHES_PER_CHARACTER))
     figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color="#444444")
 
 
-def plain_log(axis: Axis, steps: tuple[int, ...]) -> None:
-    """A logarithmic axis with plain numbers at `steps` times powers of ten."""
+def plain_log(axis: Axis) -> None:
+    """Labels a logarithmic axis, whose limits are final, with plain numbers: the finer, the fewer decades it spans."""
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low)
+    steps = (1, 1.5, 2, 3, 5, 7) if decades < 1.2 else (1, 2, 5) if decades < 2.5 else (1,)
     axis.set_major_locator(LogLocator(subs=steps))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())

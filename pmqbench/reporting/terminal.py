@@ -12,12 +12,14 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from pmqbench.errors import DataError
 
-WIDTH = 100
+WIDTH, UNBOUNDED = 100, 10_000
 LEADING = ("rank", "merge", "quantizer", "bits", "group_size", "average", "ci_low", "normalised", "size_mb")
+SHORT = LEADING[:7]
 HEADINGS = {"rank": "#", "group_size": "group", "ci_low": "95 % interval", "normalised": "norm.", "size_mb": "MB"}
 FIRST_TASK = 11
 FILES = ("report.html", "leaderboard.md", "comparisons.csv", "plots/*.png")
@@ -38,25 +40,26 @@ def print_leaderboard(csv_path: str | Path, files: Sequence[str | Path] = (), co
         rows = list(csv.DictReader(handle))
     if not rows:
         raise DataError("the leaderboard is empty.", where=str(csv_path), remedy="Delete it and run again.")
+    if not console.is_terminal:
+        console.width = WIDTH
     width = min(WIDTH, console.width)
-    tasks = list(rows[0])[FIRST_TASK:]
-    table = build(rows, tasks)
-    if console.measure(table).minimum > width:  # too many tasks for the screen; they are all in the CSV
-        table = build(rows, [])
-    console.print(table, width=width)
+    wide = (*LEADING, *list(rows[0])[FIRST_TASK:])
+    room = console.options.update(max_width=UNBOUNDED)
+    layouts = [build(rows, columns) for columns in (wide, LEADING, SHORT)]  # what does not fit is in the CSV
+    fitting = [table for table in layouts if Measurement.get(console, room, table).maximum <= width]
+    console.print(fitting[0] if fitting else layouts[-1], width=width)
     console.print(NOTE, width=width)
     for path in files:
         console.print(f"  {path}", soft_wrap=True, highlight=False)
 
 
-def build(rows: Sequence[Mapping[str, str]], tasks: Sequence[str]) -> Table:
-    """The table with the given task columns; references stand below a line."""
+def build(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Table:
+    """The table with the given columns; references stand below a line."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in (*LEADING, *tasks):
-        text = column in TEXT
-        table.add_column(HEADINGS.get(column, column), justify="left" if text else "right", no_wrap=True)
+    for column in columns:
+        table.add_column(HEADINGS.get(column, column), justify="left" if column in TEXT else "right", no_wrap=True)
     for row, following in zip(rows, (*rows[1:], None), strict=True):
-        cells = [interval(row) if column == "ci_low" else row[column] for column in (*LEADING, *tasks)]
+        cells = [interval(row) if column == "ci_low" else row[column] for column in columns]
         last_ranked = bool(row["rank"]) and following is not None and not following["rank"]
         table.add_row(*cells, end_section=last_ranked, style=None if row["rank"] else "dim")
     return table

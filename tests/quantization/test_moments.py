@@ -35,6 +35,7 @@ def test_moments_are_those_of_float64_and_symmetric(width):
     assert relative(moments.second, x.T @ x / 90) < 1e-6
     assert torch.allclose(moments.second, moments.second.T, atol=1e-6)
     assert relative(moments.shift, shift.T @ x / 90) < 1e-6
+    assert relative(moments.shift_second, shift.T @ shift / 90) < 1e-6
     assert relative(moments.mean, x.mean(0)) < 1e-6
     assert relative(moments.mean_shift, shift.mean(0)) < 1e-6
     assert relative(moments.absolute, x.abs().mean(0)) < 1e-6

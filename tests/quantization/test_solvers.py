@@ -39,7 +39,7 @@ def layer(out: int = 24, width: int = 40, seed: int = 0) -> tuple[torch.Tensor, 
 def test_codes_are_those_of_the_definition(act_order, group_size, symmetric):
     weight, second = layer()
     metric = factorise(second, 0.01, where="layer", act_order=act_order)
-    grid = fit_grid(weight, 4, group_size, symmetric)
+    grid = fit_grid(1.01 * weight, 4, group_size, symmetric)  # the ends of a symmetric range are ties
     order = metric.order.tolist() if act_order else list(range(40))
     damped = (second.double() + 0.01 * metric.mu * torch.eye(40, dtype=torch.float64)).numpy()
     expected = by_definition(weight.double().numpy(), damped, grid, order)
@@ -61,7 +61,7 @@ def test_error_is_far_below_nearest_and_codes_stay_near_it():
     grid = fit_grid(weight, 4)
     nearest, codes = grid.encode(weight), gptq(weight, metric, grid)
     steps = (codes.int() - nearest.int()).abs()
-    assert 0 < int(steps.sum())
+    assert int(steps.sum()) > 0
 
     def loss(c: torch.Tensor) -> float:
         error = (grid.decode(c) - weight).double()

@@ -22,7 +22,7 @@ class Awq(CalibratedQuantizer):
 
     search_samples: Annotated[
         int, Field(ge=1, description="Samples a task (of its first batch) that the search for scales runs through each block.")
-    ] = 16
+    ] = 8
     clip: Annotated[
         bool, Field(description="Shrink ranges to the least output error, except for attention's q and k; else range_search.")
     ] = True

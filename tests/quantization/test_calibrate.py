@@ -1,0 +1,368 @@
+"""The layer loop on a model that is no CLIP: every number of a record, and method.md's invariants, against float64."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from pmqbench.errors import ConfigError, DataError, NumericalError
+from pmqbench.quantization.calibrate import quantize_model
+from pmqbench.quantization.methods.awq import Awq
+from pmqbench.quantization.methods.epmq import Epmq
+from pmqbench.quantization.methods.gptq import Gptq
+from pmqbench.quantization.methods.qep import Qep
+from pmqbench.quantization.methods.rtn import Rtn
+from tests.quantization.toy import changed, close, inputs64, layers, reference
+
+METHODS = {
+    "rtn": Rtn(),
+    "gptq": Gptq(),
+    "gptq-groups": Gptq(bits=3, group_size=4, symmetric=True, act_order=True, range_search="mse"),
+    "awq": Awq(bits=3, group_size=4),
+    "qep": Qep(bits=3),
+    "epmq": Epmq(),
+    "epmq-expert": Epmq(target_inputs="expert", fit_bias=True, fit_norms=True),
+}
+
+
+def run(suite, method, experts=None, calibration=None):
+    model = suite.model()
+    given = suite.experts if experts is None else experts
+    result = quantize_model(model, method, calibration or suite.calibration, given, progress=False)
+    return model, result
+
+
+def objective(result) -> float:
+    return sum(record["objective"]["final"] for record in result.records)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_result_is_whole(suite, name):
+    method = METHODS[name]
+    model, result = run(suite, method)
+    assert result.tensors.keys() == model.state_dict().keys()
+    assert [record["layer"] for record in result.records] == layers(model)
+    assert [record["index"] for record in result.records] == list(range(6))
+    json.dumps(result.records, allow_nan=False)
+    for layer in layers(model):
+        assert torch.equal(result.codes[layer].weight(), result.tensors[f"{layer}.weight"])
+        assert result.codes[layer].bits == method.bits
+        assert not torch.equal(result.tensors[f"{layer}.weight"], suite.merged.get_submodule(layer).weight)
+    for tensor, kept in ((result.tensors["stem.weight"], suite.merged.stem.weight), (model.stem.bias, suite.merged.stem.bias)):
+        assert torch.equal(tensor, kept)
+    again = run(suite, method)[1]
+    assert all(torch.equal(again.tensors[n], t) for n, t in result.tensors.items())
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"target_inputs": "expert"}, {"target_inputs": "mix", "alpha": 0.3, "task_weight": "uniform"}]
+)
+@pytest.mark.parametrize("bits", [3, 16])
+def test_epmq_layers_against_float64(suite, options, bits):
+    """W*, J, both deviations and the damping of every layer, from the inputs it has in the quantized model (invariant 3)."""
+    method = Epmq(bits=bits, anchor=0.05, **options)
+    model, result = run(suite, method)
+    for record in result.records:
+        expected = reference(suite, model, record["layer"], 0.05, method.teacher_share, method.task_weight)
+        final = model.get_submodule(record["layer"]).weight
+        target = expected.target()
+        if bits == 16:
+            assert torch.allclose(final.double(), target, atol=2e-5)
+        else:
+            error = final.double() - target
+            assert close(record["quantization"]["absolute"], float(((error @ expected.pooled) * error).sum()), 2e-3)
+            scale = float(((expected.merged @ expected.pooled) * expected.merged).sum())
+            assert close(record["quantization"]["relative"], record["quantization"]["absolute"] / scale)
+        assert record["task_weights"] == pytest.approx(expected.c, rel=1e-4)
+        assert record["damping"] == 0.05
+        for weight, key in ((expected.merged, "merged"), (target, "target"), (final, "final")):
+            assert close(record["objective"][key], expected.objective(weight), 1e-3), key
+            for task in suite.calibration:
+                assert close(record["merging"][task][key], expected.merging(weight, task, own=False), 1e-3)
+                if method.teacher_share:
+                    assert close(record["merging_own_inputs"][task][key], expected.merging(weight, task), 1e-3)
+                else:
+                    assert record["merging_own_inputs"] is None
+
+
+def test_the_target_is_the_minimum(suite):
+    """Invariant 3: J(W*) <= J(W) for random W, near and far."""
+    model, _ = run(suite, Epmq(bits=16))
+    for layer in layers(model):
+        expected = reference(suite, model, layer, 0.1)
+        least = expected.objective(model.get_submodule(layer).weight)
+        for size in (1e-3, 1e-2, 0.1, 1.0):
+            noise = size * torch.randn(expected.merged.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+            assert least <= expected.objective(model.get_submodule(layer).weight + noise)
+        assert least < expected.objective(expected.merged)
+
+
+def test_a_strong_anchor_gives_the_merged_weights(suite):
+    """Invariant 1."""
+    distance = []
+    for anchor in (1.0, 1e3, 1e6):
+        model, _ = run(suite, Epmq(bits=16, anchor=anchor))
+        distance.append(
+            max(float((model.get_submodule(n).weight - suite.merged.get_submodule(n).weight).norm()) for n in layers(model))
+        )
+    assert distance[0] > 100 * distance[1] > 100 * distance[2]
+    assert distance[2] < 1e-5
+
+
+@pytest.mark.parametrize("weight", ["frobenius", "uniform"])
+def test_with_experts_equal_to_the_merged_model_epmq_is_gptq(make_suite, weight):
+    """Invariant 2: bit for bit."""
+    suite = make_suite(spread=0.0)
+    epmq = run(suite, Epmq(anchor=0.07, task_weight=weight))[1]
+    gptq = run(suite, Gptq(damping=0.07, task_weight=weight))[1]
+    for layer, codes in epmq.codes.items():
+        assert torch.equal(codes.codes, gptq.codes[layer].codes)
+        assert torch.equal(codes.scale, gptq.codes[layer].scale)
+    assert changed(gptq.codes, run(suite, Rtn())[1].codes) > 0
+
+
+@pytest.mark.parametrize("method", [Epmq(), Gptq(task_weight="frobenius")], ids=["epmq", "gptq"])
+@pytest.mark.parametrize("change", ["tasks", "batches", "layers"])
+def test_order_of_summation_hardly_matters(suite, method, change):
+    """Invariant 4: order of tasks, split into batches, and layers of one input solved together or alone."""
+    model, calibration = suite.model(), suite.calibration
+    if change == "tasks":
+        calibration = dict(reversed(calibration.items()))
+    if change == "batches":
+        calibration = {task: list(torch.cat(batches).split(10)) for task, batches in calibration.items()}
+    if change == "layers":
+        model.blocks = tuple(
+            dataclasses.replace(b, groups=tuple(dataclasses.replace(g, layers=(n,)) for g in b.groups for n in g.layers))
+            for b in model.blocks
+        )
+    other = quantize_model(model, method, calibration, suite.experts, progress=False)
+    usual = run(suite, method)[1]
+    assert changed(usual.codes, other.codes) < 5e-4
+    assert close(objective(usual), objective(other), 1e-5)
+
+
+def test_repeating_a_tasks_data_changes_nothing(suite):
+    """Invariant 5: per-token means; plain GPTQ, which pools tokens, does change."""
+    more = suite.calibration | {"two": suite.calibration["two"] * 20}
+    method = Epmq(bits=16)
+    usual, drowned = run(suite, method)[1], run(suite, method, calibration=more)[1]
+    assert all(torch.allclose(usual.tensors[n], drowned.tensors[n], atol=1e-5) for n in usual.tensors)
+    pooled = [run(suite, Gptq(), calibration=c)[1].records[0]["task_weights"]["two"] for c in (suite.calibration, more)]
+    assert pooled == pytest.approx([1 / 3, 20 / 22])
+
+
+def test_without_anchor_few_tokens_collapse_and_say_so(make_suite):
+    """Invariant 6: no crash, no NaN, a remedy in the record, and W* fails on tokens it has not seen."""
+    suite = make_suite(samples=1, spread=0.02)  # 5 tokens a task for 12 and 20 inputs
+    one = {"one": suite.calibration["one"]}
+    test = torch.randn(200, 5, 13, generator=torch.Generator().manual_seed(9))
+    test[..., -1] = 1
+    error = {}
+    for anchor in (0.0, 0.1):
+        model, result = run(suite, Epmq(bits=16, anchor=anchor), calibration=one)
+        x, expert = inputs64(model, "body.0.up", [test]), suite.models["one"].body[0].up.weight.double()
+        wanted = x @ expert.T
+        error[anchor] = float((x @ model.body[0].up.weight.double().T - wanted).norm() / wanted.norm())
+        assert all((record["remedy"] is None) == (anchor > 0) for record in result.records)
+        assert all(bool(tensor.isfinite().all()) for tensor in result.tensors.values())
+        json.dumps(result.records, allow_nan=False)
+    assert "5 tokens for 12 inputs" in run(suite, Epmq(anchor=0.0), calibration=one)[1].records[0]["remedy"]
+    assert error[0.0] > 0.3 > 4 * error[0.1]
+    damped = run(suite, Epmq(anchor=0.0, damping=0.01), calibration=one)[1].records[0]
+    assert damped["damping"] == 0.01
+    assert damped["remedy"].startswith("target: ")
+
+
+def test_gptq_records_against_float64(suite):
+    model, result = run(suite, Gptq(bits=3))
+    for record in result.records:
+        expected = reference(suite, model, record["layer"], 0.01, weight="tokens")
+        error = model.get_submodule(record["layer"]).weight.double() - expected.merged
+        assert close(record["quantization"]["absolute"], float(((error @ expected.pooled) * error).sum()), 1e-3)
+        assert close(record["objective"]["final"], float(((error @ expected.damped) * error).sum()), 1e-3)
+        assert record["objective"]["final"] < record["objective"]["nearest"]
+        assert record["objective"]["target"] == record["objective"]["merged"] == 0
+        for task in suite.calibration:
+            assert close(record["merging"][task]["final"], expected.merging(expected.merged + error, task), 1e-3)
+    assert all(record["merging"] is None for record in run(suite, Gptq(), experts={})[1].records)
+
+
+def test_rtn_sees_no_data(suite):
+    result = quantize_model(suite.model(), Rtn(), {}, {}, progress=False)
+    for record in result.records:
+        assert record["quantization"] is record["merging"] is record["objective"] is record["condition"] is None
+        merged = suite.merged.get_submodule(record["layer"]).weight
+        error = (result.tensors[record["layer"] + ".weight"] - merged).double().norm() / merged.double().norm()
+        assert close(record["weight_error"], float(error) ** 2)
+
+
+@pytest.mark.parametrize("sequential", ["group", "block", "none"])
+def test_sequential_says_which_layers_are_quantized_already(suite, sequential):
+    """16-bit targets equal float64 targets of inputs taken from a model put together by hand."""
+    model, _ = run(suite, Epmq(bits=16, sequential=sequential))
+    for layer in layers(model):
+        seen = suite.model()
+        done = {"group": layers(model), "block": [n for n in layers(model) if n[:6] < layer[:6]], "none": []}[sequential]
+        for name in done:
+            seen.get_submodule(name).weight.copy_(model.get_submodule(name).weight)
+        assert torch.allclose(
+            model.get_submodule(layer).weight.double(), reference(suite, seen, layer, 0.1).target(), atol=2e-5
+        )
+
+
+def test_qep_target_is_its_formula(suite):
+    model, _ = run(suite, Qep(bits=16, damping=0.02, correction=0.5))
+    for layer in layers(model):
+        expected = reference(suite, model, layer, 0.02, weight="tokens")
+        full = {t: inputs64(suite.merged, layer, batches) for t, batches in suite.calibration.items()}
+        shift = sum(expected.c[t] * (full[t] - x).T @ x / len(x) for t, x in expected.x.items())
+        target = expected.merged + 0.5 * expected.merged @ shift @ torch.linalg.inv(expected.damped)
+        assert torch.allclose(model.get_submodule(layer).weight.double(), target, atol=2e-5)
+
+
+def test_qep_makes_up_for_earlier_layers(suite):
+    """The last layer's output is nearer to the full-precision model's when its target corrects the layers before it."""
+    error = {}
+    for method in (Gptq(bits=3), Qep(bits=3, correction=1.0)):
+        model, error[type(method)] = run(suite, method)[0], 0.0
+        for batches in suite.calibration.values():
+            x, full = (inputs64(m, "body.1.down", batches) for m in (model, suite.merged))
+            output = x @ model.body[1].down.weight.double().T - full @ suite.merged.body[1].down.weight.double().T
+            error[type(method)] += float(output.square().mean())
+    assert error[Qep] < 0.95 * error[Gptq]
+
+
+def test_recovery_of_the_unquantized_model(suite):
+    """More bits come closer; 8 bits are close; a solver that sees data beats one that does not."""
+    batch = torch.cat([b for batches in suite.calibration.values() for b in batches])
+    truth = suite.merged(batch)
+
+    def loss(method) -> float:
+        return float((run(suite, method)[0](batch) - truth).norm() / truth.norm())
+
+    assert loss(Rtn(bits=16)) == 0
+    assert loss(Gptq(bits=8)) < 0.01
+    assert loss(Gptq(bits=8)) < loss(Gptq(bits=4)) < loss(Gptq(bits=2))
+    assert loss(Gptq(bits=3)) < 0.9 * loss(Rtn(bits=3))
+    assert loss(Rtn(bits=3, group_size=4)) < loss(Rtn(bits=3))
+
+
+def test_epmq_comes_closer_to_the_experts_than_gptq(suite):
+    def distance(method) -> float:
+        model, _ = run(suite, method)
+        return sum(
+            float((model(torch.cat(batches)) - suite.models[t](torch.cat(batches))).square().mean())
+            for t, batches in suite.calibration.items()
+        )
+
+    assert distance(Epmq(bits=16)) < distance(Rtn(bits=16))
+    assert distance(Epmq()) < distance(Gptq())
+    assert distance(Epmq(target_inputs="expert")) < distance(Gptq())
+
+
+def test_class_tokens_weigh_layers_of_one_input_apart(suite):
+    """gate counts other tokens 0.01, up (same input) counts all: two targets, each with its own moments."""
+    model, result = run(suite, Epmq(bits=16, last_block_tokens="class"))
+    plain, _ = run(suite, Epmq(bits=16))
+    assert torch.equal(model.body[0].gate.weight, plain.body[0].gate.weight)
+    assert torch.allclose(model.body[1].up.weight, plain.body[1].up.weight, atol=1e-6)
+    expected = reference(suite, model, "body.1.gate", 0.1)
+    weights = {}
+    for task, batches in suite.calibration.items():
+        mask = torch.cat([b[..., -1] for b in batches]).double()
+        kept = mask.flatten() > 0
+        mask[:, 1:] *= 0.01
+        weights[task] = mask.flatten()[kept]
+    x = expected.x
+    second = {t: (x[t] * weights[t][:, None]).T @ x[t] / weights[t].sum() for t in x}
+    raw = {t: 1 / float(h.norm()) for t, h in second.items()}
+    c = {t: raw[t] / sum(raw.values()) for t in raw}
+    pooled = sum(c[t] * second[t] for t in x)
+    anchor = 0.1 * float(pooled.diagonal().mean())
+    right = sum(c[t] * expected.teachers[t] @ second[t] for t in x) + anchor * expected.merged
+    target = right @ torch.linalg.inv(pooled + anchor * torch.eye(12, dtype=torch.float64))
+    assert torch.allclose(model.body[1].gate.weight.double(), target, atol=2e-5)
+    assert [record["tokens"] for record in result.records] == [3 * 24 * 5 - 36] * 6
+
+
+def test_padding_never_enters(suite):
+    poisoned = {}
+    for task, batches in suite.calibration.items():
+        poisoned[task] = [b.clone() for b in batches]
+        for batch in poisoned[task]:
+            batch[..., :-1][batch[..., -1] == 0] = 1e4
+    for method in (Epmq(fit_norms=True, target_inputs="expert"), Gptq()):
+        clean, dirty = run(suite, method)[1], run(suite, method, calibration=poisoned)[1]
+        assert all(torch.equal(clean.tensors[n], dirty.tensors[n]) for n in clean.tensors)
+
+
+def test_dead_inputs(suite):
+    """An input that is always zero: GPTQ zeroes its column, E-PMQ leaves it to the anchor."""
+    merged = suite.model()
+    merged.body[0].norm.weight[3] = merged.body[0].norm.bias[3] = 0
+    suite = dataclasses.replace(suite, merged=merged)
+    gptq, epmq = run(suite, Gptq())[0], run(suite, Epmq(bits=16))[0]
+    assert bool((gptq.body[0].up.weight[:, 3] == 0).all())
+    assert torch.allclose(epmq.body[0].up.weight[:, 3], merged.body[0].up.weight[:, 3])
+    dead = run(suite, Epmq(anchor=0.0))[1].records[0]
+    assert dead["remedy"] is None
+
+
+def test_bad_input_is_named(suite):
+    with pytest.raises(DataError, match="no calibration task"):
+        quantize_model(suite.model(), Gptq(), {}, {}, progress=False)
+    for batches in ([], [torch.zeros(0, 5, 13)]):
+        with pytest.raises(DataError, match=r"calibration of two.*empty"):
+            run(suite, Gptq(), calibration=suite.calibration | {"two": batches})
+    with pytest.raises(DataError, match="no expert for three"):
+        run(suite, Epmq(), experts={t: e for t, e in suite.experts.items() if t != "three"})
+    with pytest.raises(ConfigError, match=r"5 does not divide.*body\.0\.gate \(12 inputs\)"):
+        run(suite, Gptq(group_size=5))
+
+
+def test_nan_is_named(suite):
+    sick = dataclasses.replace(suite, merged=suite.model())
+    sick.merged.body[1].up.weight[0, 0] = torch.nan
+    for method in (Rtn(), Gptq()):
+        with pytest.raises(NumericalError, match=r"body\.1\.up\.weight"):
+            run(sick, method)
+    batches = [b.clone() for b in suite.calibration["two"]]
+    batches[0][0, 0, 0] = torch.inf
+    with pytest.raises(NumericalError, match=r"task two, body\.0\.gate, body\.0\.up"):
+        run(suite, Gptq(), calibration=suite.calibration | {"two": batches})
+
+
+def test_foreign_and_damaged_experts_are_named(make_suite, tmp_path):
+    from pmqbench.checkpoints import Checkpoint, save_checkpoint
+
+    suite = make_suite()
+    for change, message in (
+        ("shape", r"expert two.*body\.0\.gate\.weight.*\(12, 12\)"),
+        ("nan", r"expert two: body\.0\.gate\.weight.*NaN"),
+    ):
+        state = suite.models["two"].state_dict()
+        state["body.0.gate.weight"] = torch.zeros(12, 12) if change == "shape" else torch.full((20, 12), torch.nan)
+        path = tmp_path / f"{change}.safetensors"
+        save_checkpoint(path, state)
+        bad = dataclasses.replace(suite.experts["two"], weights=Checkpoint(path))
+        with pytest.raises((DataError, NumericalError), match=message):
+            run(suite, Epmq(), experts=suite.experts | {"two": bad})
+
+
+def test_checkpoints_are_not_written_into(make_suite):
+    """Tensors of a model may be views of a checkpoint's memory map: quantizing must not change what the checkpoint reads."""
+    suite = make_suite()
+    before = {n: t.clone() for n, t in suite.experts["one"].weights.items()}
+
+    def build():
+        model = suite.model()
+        model.load_state_dict(dict(suite.experts["one"].weights.items()), assign=True)
+        return model.requires_grad_(False)
+
+    experts = {t: dataclasses.replace(suite.experts["one"], build=build) for t in suite.experts}
+    for method in METHODS.values():
+        quantize_model(build(), method, suite.calibration, experts, progress=False)
+    assert all(torch.equal(t, before[n]) for n, t in suite.experts["one"].weights.items())

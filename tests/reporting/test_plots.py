@@ -1,0 +1,128 @@
+import itertools
+
+import pytest
+from matplotlib.text import Annotation, Text
+
+from pmqbench.errors import DataError
+from pmqbench.reporting.labels import spread
+from pmqbench.reporting.layer_plot import by_layer
+from pmqbench.reporting.plots import by_bits, by_size, by_task
+from pmqbench.reporting.statistics import summarise
+from pmqbench.reporting.style import WELL_KNOWN, save, styles
+
+MANY = {name: 0.01 * place for place, name in enumerate(("rtn", "gptq", "awq", "epmq", "epmq-expert", "gptaq", "qep", "mix"))}
+TWENTY = [f"a-long-name-{number}" for number in range(20)]
+
+
+@pytest.fixture(scope="module", params=["few", "many"])
+def figures(request, frame, layers, tasks):
+    """The four plots of the default suite with two group sizes, and of one with 20 tasks, five merges and eight methods."""
+    options = {"n": 40}
+    if request.param == "many":
+        tasks = TWENTY
+        options |= {"tasks": tasks, "merges": {f"merge-{i}": 0.6 for i in range(5)}, "quantizers": MANY, "bits": (2, 4)}
+        frames, blocks = frame(**options), 12
+    else:
+        frames, blocks = frame(**options, groups=(None, 64)), 3
+    shape = {key: options[key] for key in ("merges", "quantizers", "bits") if key in options} | {
+        "tasks": tasks,
+        "blocks": blocks,
+    }
+    summary, deviations = summarise(frames, tasks), layers(**shape)
+    drawn = {"task": by_task(summary, 4), "bits": by_bits(summary), "size": by_size(summary), "layer": by_layer(deviations, 4)}
+    return request.param, drawn
+
+
+def visible_texts(figure):
+    """Every text that is drawn, with its box in pixels."""
+    figure.draw_without_rendering()
+    renderer = figure._get_renderer()
+    ticks = [tick for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for tick in (*axis.majorTicks, *axis.minorTicks)]
+    drawn = [tick for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for tick in axis._update_ticks()]
+    off_view = {id(tick.label1) for tick in ticks} - {id(tick.label1) for tick in drawn}
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip() and id(text) not in off_view:
+            # An annotation's own extent would include its leader line.
+            yield (
+                text,
+                Text.get_window_extent(text, renderer) if isinstance(text, Annotation) else text.get_window_extent(renderer),
+            )
+
+
+def test_no_text_overlaps_another_or_leaves_the_figure(figures):
+    for name, figure in figures[1].items():
+        found = list(visible_texts(figure))
+        assert len(found) > 10
+        for text, box in found:
+            assert ((figure.bbox.min - 1 <= box.min) & (box.max <= figure.bbox.max + 1)).all(), (name, text)
+        turned = {
+            id(text) for text, _ in found if text.get_rotation() % 90
+        }  # boxes of slanted labels overlap, the letters do not
+        for (first, box), (second, other) in itertools.combinations(found, 2):
+            if id(first) not in turned and id(second) not in turned:
+                assert not box.padded(-1).overlaps(other.padded(-1)), (name, first, second)
+
+
+def test_axes_are_labelled_and_every_method_is_in_the_legend(figures):
+    size, drawn = figures
+    labels = {"task": "task metric (%)", "bits": "average over tasks (%)", "size": "average over tasks (%)"}
+    for name, figure in drawn.items():
+        assert len(figure.axes) == (5 if size == "many" else 3) * (2 if name == "layer" else 1)
+        for axis in figure.axes:
+            assert axis.get_title().startswith("merge: ")
+            assert axis.get_xlabel() or name in ("task", "layer")
+            assert axis.get_ylabel() == labels.get(name, axis.get_ylabel())
+        legend = [text.get_text() for text in figure.legends[0].get_texts()]
+        expected = set(MANY if size == "many" else WELL_KNOWN) - ({"rtn"} if name == "layer" else set())
+        assert expected <= set(legend)
+        assert len(legend) == len(set(legend))
+        assert "Suite mini" in figure.get_supxlabel()
+    assert drawn["bits"].axes[0].get_xlabel() == "bits per weight"
+    assert "MB" in drawn["size"].axes[0].get_xlabel()
+    assert "bootstrap" in drawn["bits"].get_supxlabel()
+    assert "quantization deviation" in drawn["layer"].axes[0].get_ylabel()
+    assert drawn["layer"].axes[0].get_yscale() == "log"
+
+
+def test_layer_plot_without_calibrated_methods(layers):
+    figure = by_layer(layers(quantizers={"rtn": 0.0}), 4)
+    assert not any(axis.lines for axis in figure.axes)
+    with pytest.raises(DataError, match="5 bits"):
+        by_layer(layers(quantizers={"rtn": 0.0}), 5)
+
+
+def test_bars_are_the_values(frame, tasks):
+    summary = summarise(frame(n=60), tasks)
+    axis = by_task(summary, 4).axes[0]
+    heights = {round(bar.get_height(), 6) for bar in axis.patches}
+    entries = summary.entries
+    chosen = entries.index[(entries["merge"] == "ta-0.3") & entries["bits"].isin([4, 32])]
+    assert heights == {round(100 * value, 6) for value in summary.values[chosen].ravel()}
+    with pytest.raises(DataError, match="5 bits"):
+        by_task(summary, 5)
+
+
+def test_saved_files_are_whole_and_repeat(tmp_path, frame, tasks):
+    for folder in ("first", "second"):
+        figure = by_bits(summarise(frame(n=40), tasks))
+        save(figure, tmp_path / folder / "a.svg", tmp_path / folder / "a.png")
+    for name in ("a.svg", "a.png"):
+        first, second = (tmp_path / folder / name for folder in ("first", "second"))
+        assert len(first.read_bytes()) > 10_000
+        assert first.read_bytes() == second.read_bytes()
+    assert (tmp_path / "first" / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_styles_are_fixed_and_distinct():
+    names = [f"method-{number}" for number in range(20)]
+    many = styles([*names, "gptq"])
+    assert many["gptq"] == styles(["gptq"])["gptq"]
+    assert many == styles(reversed([*names, "gptq"]))
+    assert len(set(many.values())) == len(many)
+
+
+def test_spread_keeps_order_and_distance():
+    placed = spread([1.0, 1.1, 1.2, 5.0, 9.9], 1.0, 10.0)
+    assert placed == [1.0, 2.0, 3.0, 5.0, 9.5]
+    crowded = spread([9.0, 9.1, 9.2], 1.0, 10.0)
+    assert crowded == [7.5, 8.5, 9.5]

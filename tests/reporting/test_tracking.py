@@ -1,0 +1,104 @@
+import dataclasses
+import json
+
+import pytest
+
+from pmqbench.reporting.runs import logged_runs, scrub, text
+from pmqbench.reporting.tracking import DIGEST, KEY, Counts, TrackingError, track
+
+
+@pytest.fixture(scope="module")
+def records(frame):
+    return frame(merges={"ta": 0.6}, quantizers={"rtn": 0.0, "gptq": 0.1}, bits=(4,), n=30)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}"
+
+
+def runs_of(store):
+    """(parent, children) of the only suite."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.get_experiment_by_name("PMQ-Bench").experiment_id
+    found = client.search_runs([experiment], max_results=1000)
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = [run for run in found if run not in children]
+    return client, parent, children
+
+
+def test_logging_is_idempotent_and_repairs(tmp_path, store, records):
+    table = tmp_path / "leaderboard.csv"
+    table.write_text("rank\n1\n")
+    # base, 4 experts, merged, rtn, gptq with three seeds
+    assert track(records, "mini", [table], store) == Counts(10, 0, 0)
+    client, parent, children = runs_of(store)
+    assert len(children) == 10
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    gptq = next(run for run in children if "gptq" in run.info.run_name and run.data.params["seed"] == "1")
+    rows = records[(records["quantizer"] == "gptq") & (records["seed"] == 1)]
+    assert gptq.data.metrics["average"] == pytest.approx(rows["value"].mean())
+    assert {f"accuracy/{task}" for task in rows["task"]} <= set(gptq.data.metrics)
+    assert gptq.data.params["recipe.options.x"] == "1"
+    assert json.loads(gptq.data.tags["provenance.versions"]) == {"torch": "2"}
+    uploaded = tmp_path / "results" / "artefacts" / parent.info.run_id / "artifacts" / "leaderboard.csv"
+    stamp = uploaded.stat().st_mtime_ns
+
+    assert track(records, "mini", [table], store) == Counts(0, 0, 10)
+    assert uploaded.stat().st_mtime_ns == stamp
+    assert {run.info.run_id for run in runs_of(store)[2]} == {run.info.run_id for run in children}
+
+    changed = records.copy()
+    changed.loc[rows.index[0], "loss"] = 9.0
+    killed = next(run for run in children if run.data.params["kind"] == "base")
+    client.update_run(killed.info.run_id, status="RUNNING")
+    table.write_text("rank\n2\n")
+    assert track(changed, "mini", [table], store) == Counts(0, 2, 8)
+    client, parent, children = runs_of(store)
+    assert len(children) == 10
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    assert killed.info.run_id not in {run.info.run_id for run in children}
+    assert uploaded.read_text() == "rank\n2\n"
+
+    # A process killed between create_run and the end leaves a second, unfinished run of a finished key.
+    tags = {KEY: children[0].data.tags[KEY], DIGEST: children[0].data.tags[DIGEST], "mlflow.parentRunId": parent.info.run_id}
+    client.create_run(parent.info.experiment_id, tags=tags)
+    assert track(changed, "mini", [table], store) == Counts(0, 0, 10)
+    assert len(runs_of(store)[2]) == 10
+
+
+def test_dead_server(records):
+    with pytest.raises(TrackingError, match=r"records are safe.*snakemake track") as caught:
+        track(records, "mini", [], "http://someone:secret-word@127.0.0.1:9")
+    assert "secret-word" not in str(caught.value)
+
+
+def test_store_that_is_no_database(tmp_path, records):
+    broken = tmp_path / "mlflow.db"
+    broken.write_bytes(b"not a database, but long enough to be taken for one" * 100)
+    with pytest.raises(TrackingError, match="records are safe"):
+        track(records, "mini", [], f"sqlite:///{broken}")
+
+
+def test_credentials_are_not_logged(records):
+    assert scrub("https://user:password@host/x") == "https://host/x"
+    assert scrub(f"token hf_{'a' * 34} here") == "token  here"
+    assert len(text("a" * 10_000)) == 5000
+    leaky = records.copy()
+    leaky["provenance"] = json.dumps(
+        {"recipe": {"source": "https://user:password@hub/model"}, "inputs": {"a": f"hf_{'b' * 30}"}}
+    )
+    assert "password" not in str([dataclasses.asdict(run) for run in logged_runs(leaky)])
+    assert "bbb" not in str([dataclasses.asdict(run) for run in logged_runs(leaky)])
+
+
+def test_runs_have_distinct_keys(records):
+    runs = logged_runs(records)
+    assert len({run.key for run in runs}) == len(runs) == 10
+    table = records.copy()
+    table.loc[0, "seconds"] = 7.0
+    changed = [new.key for new, old in zip(logged_runs(table), runs, strict=True) if new.digest != old.digest]
+    assert changed == [runs[0].key]
