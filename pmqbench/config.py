@@ -159,6 +159,8 @@ class _Targets:
     def _quantizer(self, name: str, config: Mapping[str, Any], bits: int, group: int | str, where: str) -> QuantRecipe:
         path = f"{where}.{check_name(name, where)}"
         options = {"bits": bits, "group_size": group, **{key: value for key, value in config.items() if key != "method"}}
+        if QUANTIZERS.get(config["method"], path).calibrated:
+            options.setdefault("calibration_samples", self.config["calibration"]["samples"])
         options["group_size"] = None if options["group_size"] == "channel" else options["group_size"]
         method = build_options(QUANTIZERS, config["method"], options, path)
         if method.group_size:

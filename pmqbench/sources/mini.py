@@ -137,7 +137,7 @@ def train_expert(
         def loss() -> torch.Tensor:
             chosen = torch.from_numpy(rng.choice(len(targets), schedule.batch, replace=False))
             logits = scale * model.encode_image(pixels[chosen], normalize=True) @ head.T
-            return functional.cross_entropy(logits, targets[chosen], label_smoothing=LABEL_SMOOTHING)
+            return functional.cross_entropy(logits, targets[chosen])
 
         optimise(list(tower.values()), schedule, loss, "expert")
     return frozen_copy({name: value for name, value in model.state_dict().items() if in_tower(name)})
@@ -210,8 +210,8 @@ def contrastive_loss(model: CLIP, images: torch.Tensor, captions: Sequence[str])
     text_features = model.encode_text(tokens(unique.tolist()), normalize=True)
     scale = model.logit_scale.exp().clamp(max=LARGEST_LOGIT_SCALE)
     logits = scale * image_features @ text_features.T
-    image_to_text = functional.cross_entropy(logits, target)
-    text_to_image = functional.cross_entropy(logits.T, (target / target.sum(0)).T)
+    image_to_text = functional.cross_entropy(logits, target, label_smoothing=LABEL_SMOOTHING)
+    text_to_image = functional.cross_entropy(logits.T, (target / target.sum(0)).T, label_smoothing=LABEL_SMOOTHING)
     return (image_to_text + text_to_image) / 2
 
 

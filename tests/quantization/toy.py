@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pmqbench.families.base import Block, Group
-from pmqbench.quantization.calibrate import Expert
+from pmqbench.quantization.calibrate import Expert, quantize_model
 
 WIDTH, HIDDEN, TOKENS = 12, 20, 5
 
@@ -101,7 +101,7 @@ def inputs64(model: nn.Module, layer: str, batches: list[Tensor]) -> Tensor:
 
 @dataclass
 class Reference:
-    """The per-layer problem of method.md in float64, from inputs x[t] and target inputs y[t] (tokens, in)."""
+    """The problem of one layer in float64, from inputs x[t] and target inputs y[t] (tokens, in)."""
 
     merged: Tensor
     teachers: dict[str, Tensor]
@@ -167,3 +167,11 @@ def changed(a: dict, b: dict) -> float:
     """Share of codes that differ between two sets of LayerCodes."""
     differ = sum(int((a[k].codes != b[k].codes).sum()) for k in a)
     return differ / sum(c.codes.numel() for c in a.values())
+
+
+def run(suite, method, experts=None, calibration=None):
+    """(quantized model, result) of `method` on the suite's merged model."""
+    model = suite.model()
+    given = suite.experts if experts is None else experts
+    result = quantize_model(model, method, calibration or suite.calibration, given, progress=False)
+    return model, result
