@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def code_hash(*modules: str) -> str:
 def _imports(path: Path) -> tuple[Path, ...]:
     """Files of the package that the file at `path` imports, at any depth of its code."""
     found: list[Path] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -42,6 +43,15 @@ def _imports(path: Path) -> tuple[Path, ...]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         found += [source for name in names for source in _sources(name)]
     return tuple(found)
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below `node` but the imports that only type checkers see: they run no code."""
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _walk(child)
 
 
 def _sources(module: str) -> list[Path]:

@@ -43,12 +43,14 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
 
 
 def start_torch(threads: int) -> str:
-    """Sets torch's threads and deterministic kernels; returns the device: "cuda" if there is one, else "cpu"."""
+    """Sets torch's threads and, on a GPU, deterministic kernels; returns the device: "cuda" if there is one, else "cpu"."""
     import torch
 
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
+        return "cpu"
+    torch.use_deterministic_algorithms(True, warn_only=True)  # imports half of torch's compiler (1 s), and CPU kernels need it not
+    return "cuda"
 
 
 def device_name(device: str) -> str:

@@ -116,3 +116,11 @@ def test_foreign_records_are_refused(tmp_path):
     write_json(tmp_path / "r.json", {"model": "x", "accuracy": 1})
     with pytest.raises(DataError, match=r"r\.json.*not a result record.*accuracy"):
         read_record(tmp_path / "r.json")
+
+
+def test_code_hash_ignores_imports_for_type_checkers(package):
+    (package / "c.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pkg import b\n")
+    before = hashing.code_hash("pkg.c")
+    (package / "b.py").write_text("X = 2\n")
+    hashing._imports.cache_clear()
+    assert hashing.code_hash("pkg.c") == before

@@ -102,7 +102,7 @@ def alone(store: str) -> Iterator[None]:
         return
     path = Path(store.removeprefix(SQLITE))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8") as handle:
+    with open(path.with_name(f"{path.name}.lock"), "w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

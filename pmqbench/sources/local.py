@@ -64,9 +64,9 @@ class LocalFolders:
         return Path(self.path.replace("{task}", task)).expanduser().resolve()
 
     def _id(self, suite: Suite, folder: Path, role: str) -> str:
-        """The model's role and a hash of path, sizes and times: shows a change without reading gigabytes at every start."""
-        files = [(str(file), *_stamp(file)) for file in sorted(folder.glob("*")) if file.is_file()]
-        return f"local-{role}-{hash8([suite.family, str(folder), files])}"
+        """The model's role and a hash of path as given, sizes and times: shows a change without reading gigabytes at every start."""
+        files = [(file.name, *_stamp(file)) for file in sorted(folder.glob("*")) if file.is_file()]
+        return f"local-{role}-{hash8([suite.family, self.path, files])}"
 
     def _link(self, source: Path, target: Path, family: Any) -> None:
         for name in (family.weights_file, family.config_file):

@@ -52,5 +52,5 @@ def test_batch_size_does_not_matter(case):
 def test_broken_outputs_are_an_error(case):
     head, images, labels = case
     head["projection"][0, 0] = float("inf")
-    with pytest.raises(NumericalError, match="merged model, task digits.*NaN or Inf"):
+    with pytest.raises(NumericalError, match=r"merged model, task digits.*NaN or Inf"):
         classify(Pixels(), head, images, labels, 8, "cpu", "merged model, task digits")

@@ -94,7 +94,7 @@ def test_only_class_tokens_count_in_the_last_block(saved):
     state = tower.embed(torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
     first, last = tower.blocks
     assert tower.token_weights(first, first.groups[0].layers[0], state, class_only=True) is None
-    q, k, v = last.groups[0].layers
+    q, k, _ = last.groups[0].layers
     assert tower.token_weights(last, k, state, class_only=True) is None
     assert tower.token_weights(last, q, state, class_only=False) is None
     weights = tower.token_weights(last, q, state, class_only=True).view(2, 17)

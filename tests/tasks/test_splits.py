@@ -44,7 +44,7 @@ def test_samples_are_seeded_disjoint_draws():
 
 
 def test_an_empty_calibration_set_is_an_error():
-    with pytest.raises(DataError, match="task digits.*calibration set is empty"):
+    with pytest.raises(DataError, match=r"task digits.*calibration set is empty"):
         draw_sample(0, 256, 0, "digits")
 
 

@@ -63,13 +63,13 @@ def environment() -> dict[str, str]:
     return kept | {"MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
-def tiny_config(models: Path) -> dict:
+def tiny_config() -> dict:
     quantizers = {name: {"method": name, "calibration_samples": 16} for name in ("gptq", "awq", "epmq")}
     return {
         "suite": "tiny",
         "family": "open_clip",
-        "base": {"source": "local", "path": str(models / "base")},
-        "experts": {"source": "local", "path": str(models / "{task}")},
+        "base": {"source": "local", "path": "models/base"},
+        "experts": {"source": "local", "path": "models/{task}"},
         "tasks": ["digits", "textures"],
         "seeds": [0, 1],
         "batch_jobs": True,
@@ -110,7 +110,7 @@ def fresh(tmp_path_factory) -> Project:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
         copy(ROOT / part, source / part)
     write_models(work / "models")
-    (work / "tiny.yaml").write_text(yaml.safe_dump(tiny_config(work / "models"), sort_keys=False))
+    (work / "tiny.yaml").write_text(yaml.safe_dump(tiny_config(), sort_keys=False))
     return Project(source, work)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import pandas as pd
 import pytest
@@ -142,14 +141,13 @@ def test_suites_share_artefacts(edited):
     assert edited.planned("--configfile", "other.yaml").keys() == AFTER_RECORDS
 
 
-def test_unbatched_suites_make_the_same_artefacts_one_job_each(edited):
-    """Same ids, more jobs: what a batched run has made need not be made again."""
-    config = yaml.safe_load((edited.work / "tiny.yaml").read_text())
-    config["batch_jobs"] = False
-    (edited.work / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    for folder in (edited.work / "results/quantized").glob("*/epmq-*/seed-1"):
-        shutil.rmtree(folder)
-    planned = edited.planned(*CONFIG)
-    assert planned["calibrate_model"] == 2
-    assert planned["evaluate_seeds"] == 2 * 2
-    assert "merge_experts" not in planned
+def test_an_unbatched_suite_makes_the_same_files_in_a_job_each(fresh):
+    config = yaml.safe_load((fresh.work / "tiny.yaml").read_text())
+    batched = fresh.planned(*CONFIG)
+    (fresh.work / "unbatched.yaml").write_text(yaml.safe_dump(config | {"batch_jobs": False}, sort_keys=False))
+    planned = fresh.planned("--configfile", "unbatched.yaml")
+    assert batched["calibrate_model"] == 2 * 3
+    assert planned["calibrate_model"] == 2 * 3 * 2
+    assert batched["evaluate_seeds"] == 2 * 3
+    assert planned["evaluate_seeds"] == 2 * 3 * 2 * 2
+    assert planned["merge_experts"] == batched["merge_experts"] == 2

@@ -36,7 +36,7 @@ def draw_split(drawings: Mapping[str, Drawing], split: str, rng: np.random.Gener
     return np.stack([photograph(painters[label](rng), rng) for label in labels]), labels
 
 
-def photograph(drawing: Image.Image, rng: np.random.Generator, noise: tuple[float, float] = (4.0, 18.0)) -> np.ndarray:
+def photograph(drawing: Image.Image, rng: np.random.Generator, noise: tuple[float, float] = (5.0, 22.0)) -> np.ndarray:
     """Shrinks a drawing of any size to uint8 (3, 16, 16) with random blur, exposure and pixel noise.
 
     Args:
