@@ -73,7 +73,9 @@ class Embeddings(nn.Module):
         super().__init__()
         self.class_embedding = nn.Parameter(torch.empty(config.width))
         self.patch_embedding = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size, bias=False)
-        self.position_embedding = nn.Embedding((config.image_size // config.patch_size) ** 2 + 1, config.width)
+        positions = torch.empty((config.image_size // config.patch_size) ** 2 + 1, config.width)
+        # nn.Embedding's own initialisation on the meta device would import half of torch's compiler (1 s).
+        self.position_embedding = nn.Embedding.from_pretrained(positions)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (n, 3, h, w) -> (n, 1 + patches, width)."""
