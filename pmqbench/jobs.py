@@ -49,7 +49,8 @@ def start_torch(threads: int) -> str:
     torch.set_num_threads(threads)
     if not torch.cuda.is_available():
         return "cpu"
-    torch.use_deterministic_algorithms(True, warn_only=True)  # imports half of torch's compiler (1 s), and CPU kernels need it not
+    # Not on a CPU: its kernels are deterministic, and the call imports half of torch's compiler (1 s).
+    torch.use_deterministic_algorithms(True, warn_only=True)
     return "cuda"
 
 

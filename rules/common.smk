@@ -254,10 +254,9 @@ def models_of(target):
         yield f"merged/{merge.id}", merge, None, None, list(TASKS)
     for merge, quantizer in target.pairs:
         for seed in SUITE.seeds if quantizer.method.calibrated else [None]:
-            folder = f"quantized/{merge.id}/{quantizer.id}" + (
-                "" if seed is None else f"/seed-{seed}"
-            )
-            yield folder, merge, quantizer, seed, list(TASKS)
+            parts = ["quantized", merge.id, quantizer.id]
+            parts += [] if seed is None else [f"seed-{seed}"]
+            yield "/".join(parts), merge, quantizer, seed, list(TASKS)
 
 
 def recipe_names(merge, quantizer):

@@ -26,7 +26,7 @@ rule fetch_base:
         f"results/benchmarks/fetch_base/{SUITE.base_id}.jsonl"
     conda:
         "../envs/pmqbench.yaml"
-    threads: 2
+    threads: JOB_THREADS
     params:
         source=config["base"],
         prompts={task.name: (task.classnames, task.templates) for task in SUITE.tasks},

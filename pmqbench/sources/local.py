@@ -64,7 +64,7 @@ class LocalFolders:
         return Path(self.path.replace("{task}", task)).expanduser().resolve()
 
     def _id(self, suite: Suite, folder: Path, role: str) -> str:
-        """The model's role and a hash of path as given, sizes and times: shows a change without reading gigabytes at every start."""
+        """The model's role and a hash of path, sizes and times: shows a change without reading gigabytes."""
         files = [(file.name, *_stamp(file)) for file in sorted(folder.glob("*")) if file.is_file()]
         return f"local-{role}-{hash8([suite.family, self.path, files])}"
 

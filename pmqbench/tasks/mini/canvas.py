@@ -1,4 +1,4 @@
-"""What the drawn domains share: colours, soft noise, fonts, and the camera that turns a large drawing into a 16 x 16 photograph.
+"""What the drawn domains share: colours, soft noise, fonts, and the camera that makes a 16 x 16 photograph of a drawing.
 
 Drawings are made at four times the final size and shrunk, so that edges fall between pixels as they do in photographs.
 """
@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageFilter, ImageFont
 
 SIZE = 16
 """Side of a finished image, pixels."""
@@ -18,6 +18,10 @@ LARGE = 4 * SIZE
 """Side of a drawing before it is shrunk, pixels."""
 COUNTS = {"train": 4000, "validation": 600, "test": 1000}
 """Images per split of a drawn domain."""
+NOISE = (5.0, 22.0)
+"""Range of the standard deviation of an image's pixel noise, grey levels of 255."""
+CONTRAST = 100.0
+"""Least difference in brightness of the two colours of a drawing, grey levels of 255."""
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in perceived brightness (ITU-R BT.601)."""
 
@@ -36,17 +40,13 @@ def draw_split(drawings: Mapping[str, Drawing], split: str, rng: np.random.Gener
     return np.stack([photograph(painters[label](rng), rng) for label in labels]), labels
 
 
-def photograph(drawing: Image.Image, rng: np.random.Generator, noise: tuple[float, float] = (5.0, 22.0)) -> np.ndarray:
-    """Shrinks a drawing of any size to uint8 (3, 16, 16) with random blur, exposure and pixel noise.
-
-    Args:
-        noise: range of the noise's standard deviation, grey levels of 255.
-    """
+def photograph(drawing: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    """Shrinks a drawing of any size to uint8 (3, 16, 16) with random blur, exposure and pixel noise."""
     scale = drawing.width / SIZE
     blurred = drawing.filter(ImageFilter.GaussianBlur(scale * rng.uniform(0.0, 0.5)))
     pixels = np.asarray(blurred.resize((SIZE, SIZE), Image.Resampling.BOX), dtype=np.float64)
     exposed = (pixels - 128.0) * rng.uniform(0.6, 1.1) + 128.0 + rng.uniform(-30.0, 30.0)
-    noisy = exposed + rng.normal(0.0, rng.uniform(*noise), exposed.shape)
+    noisy = exposed + rng.normal(0.0, rng.uniform(*NOISE), exposed.shape)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8).transpose(2, 0, 1)
 
 
@@ -56,11 +56,11 @@ def vary(colour: Colour, rng: np.random.Generator, spread: float = 25.0) -> Colo
     return red, green, blue
 
 
-def contrasting(rng: np.random.Generator, least: float = 100.0) -> tuple[Colour, Colour]:
-    """A light and a dark random colour, at least `least` grey levels of brightness apart."""
+def contrasting(rng: np.random.Generator) -> tuple[Colour, Colour]:
+    """A light and a dark random colour, at least `CONTRAST` apart in brightness."""
     while True:
         pair = rng.integers(0, 256, (2, 3))
-        if float(LUMINANCE @ (pair[0] - pair[1])) >= least:
+        if float(LUMINANCE @ (pair[0] - pair[1])) >= CONTRAST:
             return tuple(pair[0].tolist()), tuple(pair[1].tolist())
 
 
@@ -70,8 +70,8 @@ def blobs(rng: np.random.Generator, cells: int) -> np.ndarray:
     return np.clip(np.asarray(coarse.resize((LARGE, LARGE), Image.Resampling.BICUBIC)), 0.0, 1.0)
 
 
-def blend(first: Colour, second: Colour, share: np.ndarray) -> Image.Image:
-    """A picture that is `first` where `share` (64, 64) is 0 and `second` where it is 1."""
+def blend(first: Colour | np.ndarray, second: Colour | np.ndarray, share: np.ndarray) -> Image.Image:
+    """A picture that is `first` where `share` (h, w) is 0 and `second` where it is 1."""
     share = share[..., None]
     return Image.fromarray(np.rint(np.asarray(first) * (1 - share) + np.asarray(second) * share).astype(np.uint8))
 
@@ -89,8 +89,3 @@ def font(pixels: int) -> ImageFont.FreeTypeFont:
     import matplotlib
 
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans-Bold.ttf", pixels)
-
-
-def pen(picture: Image.Image) -> ImageDraw.ImageDraw:
-    """A Pillow drawing context for `picture`."""
-    return ImageDraw.Draw(picture)

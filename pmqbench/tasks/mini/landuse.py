@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
+from PIL.ImageDraw import Draw
 
-from pmqbench.tasks.mini.canvas import LARGE, Colour, Drawing, blend, blobs, draw_split, pen, turned, vary
+from pmqbench.tasks.mini.canvas import LARGE, Colour, Drawing, blend, blobs, draw_split, turned, vary
 
 FOREST, MEADOW, SOIL, SAND, WATER = (40, 80, 40), (110, 140, 80), (150, 120, 80), (215, 190, 140), (40, 80, 120)
 ASPHALT, ROOF, WHITE = (105, 105, 110), (165, 90, 70), (235, 235, 235)
@@ -14,7 +15,7 @@ SIDE = 2 * LARGE
 MIDDLE = SIDE / 2
 
 
-def generate(split: str, rng: np.random.Generator, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def generate(split: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Images, uint8 (n, 3, 16, 16), and labels, int64 (n,), of one split."""
     return draw_split({name: from_above(landscape) for name, landscape in LANDSCAPES.items()}, split, rng)
 
@@ -57,13 +58,13 @@ def box(x: float, y: float, width: float, height: float) -> tuple[float, float, 
 def forest(rng: np.random.Generator) -> Image.Image:
     picture = ground(rng, FOREST, cells=30, relief=30)
     for x, y in places(rng, 11, 5):
-        pen(picture).ellipse(box(x, y, *rng.uniform(7, 12, 2)), vary(FOREST, rng, 22))
+        Draw(picture).ellipse(box(x, y, *rng.uniform(7, 12, 2)), vary(FOREST, rng, 22))
     return picture
 
 
 def river(rng: np.random.Generator) -> Image.Image:
     picture = countryside(rng)
-    pen(picture).line(winding(rng), vary(WATER, rng), width=rng.integers(9, 16), joint="curve")
+    Draw(picture).line(winding(rng), vary(WATER, rng), width=rng.integers(9, 16), joint="curve")
     return picture
 
 
@@ -72,22 +73,22 @@ def lake(rng: np.random.Generator) -> Image.Image:
     angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     shore = rng.uniform(14, 24) * rng.uniform(0.75, 1.2, 12)
     x, y = MIDDLE + rng.uniform(-8, 8, 2)
-    pen(picture).polygon(list(zip(x + shore * np.cos(angles), y + shore * np.sin(angles), strict=True)), vary(WATER, rng))
+    Draw(picture).polygon(list(zip(x + shore * np.cos(angles), y + shore * np.sin(angles), strict=True)), vary(WATER, rng))
     return picture
 
 
 def highway(rng: np.random.Generator) -> Image.Image:
     picture = countryside(rng)
     y, width = MIDDLE + rng.uniform(-10, 10), rng.uniform(13, 20)
-    pen(picture).rectangle(box(MIDDLE, y, SIDE, width), vary(ASPHALT, rng))
-    pen(picture).line([(0, y), (SIDE, y)], vary(WHITE, rng), width=3)
+    Draw(picture).rectangle(box(MIDDLE, y, SIDE, width), vary(ASPHALT, rng))
+    Draw(picture).line([(0, y), (SIDE, y)], vary(WHITE, rng), width=3)
     return picture
 
 
 def town(rng: np.random.Generator) -> Image.Image:
     picture = countryside(rng)
     for x, y in places(rng, rng.uniform(14, 18), 2):
-        pen(picture).rectangle(box(x, y, *rng.uniform(7, 11, 2)), vary(ROOF, rng, 35))
+        Draw(picture).rectangle(box(x, y, *rng.uniform(7, 11, 2)), vary(ROOF, rng, 35))
     return picture
 
 
@@ -96,7 +97,7 @@ def farmland(rng: np.random.Generator) -> Image.Image:
     step = rng.uniform(24, 34)
     for x, y in places(rng, step, 0):
         crop = (MEADOW, SOIL, SAND, FOREST)[rng.integers(4)]
-        pen(picture).rectangle(box(x, y, step - 3, step - 3), vary(crop, rng))
+        Draw(picture).rectangle(box(x, y, step - 3, step - 3), vary(crop, rng))
     return picture
 
 
@@ -104,16 +105,16 @@ def desert(rng: np.random.Generator) -> Image.Image:
     picture = ground(rng, SAND, cells=4)
     for y in np.arange(rng.uniform(0, 16), SIDE, rng.uniform(13, 20)):
         dune = [(x, point + y - MIDDLE) for x, point in winding(rng)]
-        pen(picture).line(dune, vary(SOIL, rng, 15), width=4)
+        Draw(picture).line(dune, vary(SOIL, rng, 15), width=4)
     return picture
 
 
 def airport(rng: np.random.Generator) -> Image.Image:
     picture = ground(rng, MEADOW, cells=5)
     runway, (x, y) = vary(ASPHALT, rng), MIDDLE + rng.uniform(-8, 8, 2)
-    pen(picture).rectangle(box(MIDDLE, y, SIDE, 9), runway)
+    Draw(picture).rectangle(box(MIDDLE, y, SIDE, 9), runway)
     crossing = rng.uniform(-30, 30)
-    pen(picture).line([(x - crossing, 0), (x + crossing, SIDE)], runway, width=9)
+    Draw(picture).line([(x - crossing, 0), (x + crossing, SIDE)], runway, width=9)
     return picture
 
 
@@ -121,8 +122,8 @@ def stadium(rng: np.random.Generator) -> Image.Image:
     picture = ground(rng, ASPHALT, cells=5)
     x, y = MIDDLE + rng.uniform(-6, 6, 2)
     width, height = rng.uniform(44, 56), rng.uniform(34, 42)
-    pen(picture).ellipse(box(x, y, width, height), vary(WHITE, rng, 15))
-    pen(picture).ellipse(box(x, y, width - 18, height - 18), vary(MEADOW, rng))
+    Draw(picture).ellipse(box(x, y, width, height), vary(WHITE, rng, 15))
+    Draw(picture).ellipse(box(x, y, width - 18, height - 18), vary(MEADOW, rng))
     return picture
 
 
@@ -130,7 +131,7 @@ def orchard(rng: np.random.Generator) -> Image.Image:
     picture = ground(rng, (MEADOW, SOIL)[rng.integers(2)], cells=5)
     tree = vary(FOREST, rng, 15)
     for x, y in places(rng, rng.uniform(14, 18), 1):
-        pen(picture).ellipse(box(x, y, 9, 9), tree)
+        Draw(picture).ellipse(box(x, y, 9, 9), tree)
     return picture
 
 
@@ -138,17 +139,17 @@ def harbor(rng: np.random.Generator) -> Image.Image:
     picture = ground(rng, WATER, cells=5)
     quay = MIDDLE + rng.uniform(4, 16)
     pier = vary(WHITE, rng)
-    pen(picture).rectangle((0, quay, SIDE, SIDE), vary(ASPHALT, rng))
+    Draw(picture).rectangle((0, quay, SIDE, SIDE), vary(ASPHALT, rng))
     for x in np.arange(rng.uniform(0, 16), SIDE, rng.uniform(13, 17)):
-        pen(picture).rectangle((x, quay - 26, x + 4, quay), pier)
+        Draw(picture).rectangle((x, quay - 26, x + 4, quay), pier)
     return picture
 
 
 def beach(rng: np.random.Generator) -> Image.Image:
     picture = ground(rng, WATER, cells=5)
     coast = winding(rng)
-    pen(picture).polygon([*coast, (SIDE, SIDE), (0, SIDE)], vary(SAND, rng))
-    pen(picture).line(coast, vary(WHITE, rng, 15), width=4)
+    Draw(picture).polygon([*coast, (SIDE, SIDE), (0, SIDE)], vary(SAND, rng))
+    Draw(picture).line(coast, vary(WHITE, rng, 15), width=4)
     return picture
 
 

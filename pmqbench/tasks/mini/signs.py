@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
+from PIL.ImageDraw import Draw, ImageDraw
 
-from pmqbench.tasks.mini.canvas import LARGE, Colour, Drawing, blend, blobs, draw_split, font, pen, vary
+from pmqbench.tasks.mini.canvas import LARGE, Colour, Drawing, blend, blobs, draw_split, font, vary
 
 RED, BLUE, YELLOW, WHITE, BLACK = (190, 30, 40), (30, 80, 180), (240, 190, 40), (235, 235, 230), (30, 30, 30)
 UPRIGHT = -90.0
 """Angle of a polygon's first corner, degrees: at the top."""
 
 
-def generate(split: str, rng: np.random.Generator, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def generate(split: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Images, uint8 (n, 3, 16, 16), and labels, int64 (n,), of one split."""
     return draw_split({name: scene(name) for name in SIGNS}, split, rng)
 
@@ -25,7 +26,7 @@ def scene(name: str) -> Drawing:
     def draw(rng: np.random.Generator) -> Image.Image:
         street = blend(vary((110, 120, 110), rng, 55), vary((130, 130, 140), rng, 55), blobs(rng, 4))
         sign = Image.new("RGBA", (LARGE, LARGE), (0, 0, 0, 0))
-        SIGNS[name](Sign(pen(sign), rng))
+        SIGNS[name](Sign(Draw(sign), rng))
         sign = sign.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR)
         street.paste(sign, mask=sign)
         return street
@@ -36,7 +37,7 @@ def scene(name: str) -> Drawing:
 class Sign:
     """One sign at a random place and size; lengths are in units of its radius, so that emblems scale with it."""
 
-    def __init__(self, draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
+    def __init__(self, draw: ImageDraw, rng: np.random.Generator) -> None:
         self.draw, self.rng = draw, rng
         self.radius = rng.uniform(21, 29)
         self.centre = LARGE / 2 + rng.uniform(-6, 6, 2)
@@ -51,7 +52,7 @@ class Sign:
         return [tuple(self.centre + self.radius * np.asarray(point)) for point in points]
 
     def disc(self, colour: Colour, size: float = 1.0) -> None:
-        self.draw.ellipse(self.points((-size, -size), (size, size))[0] + self.points((size, size))[0], self.colour(colour))
+        self.draw.ellipse(self.points((-size, -size), (size, size)), self.colour(colour))
 
     def plate(self, colour: Colour, corners: int, size: float = 1.0, first: float = UPRIGHT) -> None:
         """A regular polygon whose first corner lies at angle `first`, degrees."""

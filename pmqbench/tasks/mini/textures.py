@@ -13,7 +13,7 @@ Pattern = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 """x and y, float (64, 64), turned and in units of one period, to the share of the second colour (64, 64)."""
 
 
-def generate(split: str, rng: np.random.Generator, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def generate(split: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Images, uint8 (n, 3, 16, 16), and labels, int64 (n,), of one split."""
     return draw_split({name: painter(name) for name in PATTERNS}, split, rng)
 
