@@ -49,8 +49,8 @@ SEED_PATTERNS = (
     [f"seed-{seed}" for seed in SUITE.seeds] if SUITE.batch_jobs else ["seed-{seed}"]
 )
 TASK_PATTERNS = list(TASKS) if SUITE.batch_jobs else ["{task}"]
-SEED_LOG = "" if SUITE.batch_jobs else "/seed-{seed}"
-TASK_LOG = "" if SUITE.batch_jobs else "/{task}"
+SEED_LOG = "" if SUITE.batch_jobs else ".seed-{seed}"
+TASK_LOG = "" if SUITE.batch_jobs else ".{task}"
 JOB_THREADS = 1 if SUITE.batch_jobs else max(1, workflow.cores or 1)
 
 
