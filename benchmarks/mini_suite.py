@@ -1,6 +1,6 @@
 """The mini suite's figures and its sample picture: `python benchmarks/mini_suite.py measure` or `... samples`.
 
-`measure` (minutes) trains base and experts as the workflow does (base on two threads, then two experts at a time on one each),
+`measure` (minutes) trains base and experts as the workflow does (base, then two experts at a time, one thread each),
 merges them and prints docs/mini-suite.md's tables: accuracies on the validation split, and seconds. `samples` (seconds) draws
 docs/images/mini-samples.png. Neither sees a quantized model: the suite's difficulty is set without them.
 """
@@ -35,7 +35,7 @@ MERGES = {
     **{f"Task Arithmetic {scaling}": ("task_arithmetic", {"scaling": scaling}) for scaling in (0.3, 0.4, 0.5, 0.6)},
     "TIES 0.3": ("ties", {"scaling": 0.3}),
 }
-BASE_THREADS, EXPERTS_AT_A_TIME = 2, 2
+BASE_THREADS, EXPERTS_AT_A_TIME = 1, 2
 SAMPLE_PICTURE = ROOT / "docs/images/mini-samples.png"
 SAMPLES = 3
 
