@@ -301,10 +301,8 @@ def report_name(wildcards):
     return wildcards.report
 
 
-def plot_files(folder):
-    return [
-        f"{folder}/plots/{name}.{kind}" for name in PLOTS for kind in ("svg", "png")
-    ]
+def plot_files(folder, kind):
+    return [f"{folder}/plots/{name}.{kind}" for name in PLOTS]
 
 
 def report_folder(target):
@@ -328,7 +326,11 @@ def target_files(target):
             "comparisons.csv",
             "tracked.json",
         )
-        return [*(f"{folder}/{name}" for name in names), *plot_files(folder)]
+        return [
+            *(f"{folder}/{name}" for name in names),
+            *plot_files(folder, "svg"),
+            *plot_files(folder, "png"),
+        ]
 
     return files
 

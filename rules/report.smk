@@ -51,7 +51,12 @@ rule plot_comparison:
         records=f"{REPORTS}/{{report}}/records.parquet",
         layers=f"{REPORTS}/{{report}}/layers.parquet",
     output:
-        plot_files(f"{REPORTS}/{{report}}"),
+        svg=report(
+            plot_files(f"{REPORTS}/{{report}}", "svg"),
+            category="Plots",
+            caption="../docs/captions/plots.rst",
+        ),
+        png=plot_files(f"{REPORTS}/{{report}}", "png"),
     log:
         "results/logs/plot_comparison/{report}.log",
     conda:
@@ -70,7 +75,8 @@ rule track_runs:
         artefacts=[
             f"{REPORTS}/{{report}}/leaderboard.csv",
             f"{REPORTS}/{{report}}/comparisons.csv",
-            *plot_files(f"{REPORTS}/{{report}}"),
+            *plot_files(f"{REPORTS}/{{report}}", "svg"),
+            *plot_files(f"{REPORTS}/{{report}}", "png"),
         ],
     output:
         f"{REPORTS}/{{report}}/tracked.json",
