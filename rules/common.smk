@@ -100,10 +100,10 @@ def data_task(wildcards):
 
 
 def task_prompts(wildcards):
-    return {
-        "classnames": TASKS[wildcards.task].classnames,
-        "templates": TASKS[wildcards.task].templates,
-    }
+    return [
+        {"classnames": TASKS[task].classnames, "templates": TASKS[task].templates}
+        for task in wanted_tasks(wildcards)
+    ]
 
 
 def base_inputs(wildcards):

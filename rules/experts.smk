@@ -35,13 +35,13 @@ rule fetch_base:
         "../scripts/fetch_base.py"
 
 
-rule build_head:
+rule build_heads:
     input:
         model_files(f"{MODELS}/{SUITE.base_id}"),
     output:
-        f"{HEADS}/{{task}}.safetensors",
+        [f"{HEADS}/{task}.safetensors" for task in TASK_PATTERNS],
     log:
-        f"results/logs/build_head/{SUITE.base_id}/{{task}}.log",
+        f"results/logs/build_heads/{SUITE.base_id}{TASK_LOG}.log",
     conda:
         "../envs/pmqbench.yaml"
     params:
@@ -49,7 +49,7 @@ rule build_head:
         prompts=task_prompts,
         code=code_hash(FAMILY.__module__),
     script:
-        "../scripts/build_head.py"
+        "../scripts/build_heads.py"
 
 
 rule fetch_expert:

@@ -18,7 +18,7 @@ def project(fresh, tmp_path):
 def test_a_damaged_expert_is_named_and_the_rest_goes_on(project):
     weights = project.work / "models/digits/open_clip_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    output = project.snakemake(*CONFIG, "--keep-going", "--until", "fetch_expert", "build_head", code=1)
+    output = project.snakemake(*CONFIG, "--keep-going", "--until", "fetch_expert", "build_heads", code=1)
     assert "error in fetch_expert: " in output
     assert "not a readable safetensors file" in output
     assert "delete it and run again" in output

@@ -94,7 +94,7 @@ def test_joint_leaderboard_and_readme_block(edited):
             {"merge_experts", "tune_scaling", "calibrate_model", "evaluate_seeds"},
             {"fetch_expert"},
         ),
-        ("pmqbench/quantization/solvers.py", {"calibrate_model", "evaluate_seeds"}, {"merge_experts", "build_head"}),
+        ("pmqbench/quantization/solvers.py", {"calibrate_model", "evaluate_seeds"}, {"merge_experts", "build_heads"}),
     ],
 )
 def test_an_edit_reruns_what_uses_it(edited, path, rerun, kept):
