@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CONFIG := config/$(SUITE).yaml
 REPORT := results/suites/$(if $(filter all,$(TARGET)),$(SUITE),$(SUITE)-$(TARGET))
-RUN = $(BIN)/snakemake $(1) --cores $(CORES) --configfile $(CONFIG) $(SNAKEMAKE_ARGS)
+RUN = $(BIN)/snakemake $(1) --cores $(CORES) --configfile $(CONFIG) --quiet reason $(SNAKEMAKE_ARGS)
 
 export MLFLOW_DISABLE_TELEMETRY := true
 

@@ -53,8 +53,8 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.98)
 
 
-BASE = Training(steps=400, batch=24, learning_rate=1e-3, label_smoothing=0.2)
-EXPERT = Training(steps=100, batch=128, learning_rate=6e-4, label_smoothing=0.0)
+BASE = Training(steps=370, batch=24, learning_rate=1e-3, label_smoothing=0.2)
+EXPERT = Training(steps=90, batch=128, learning_rate=6e-4, label_smoothing=0.0)
 LOG_EVERY = 20
 
 
