@@ -157,7 +157,7 @@ def processor_seconds() -> float:
 
 def print_seconds(seconds: dict[str, tuple[float, float]], seed: int) -> None:
     """The table of times."""
-    print(f"\nSeed {seed}, {datetime.datetime.now(datetime.UTC).date()}, base on {BASE_THREADS} threads,")
+    print(f"\nSeed {seed}, {datetime.datetime.now(datetime.UTC).date()}, base on {BASE_THREADS} thread,")
     print(f"{EXPERTS_AT_A_TIME} experts at a time on one thread each; load average at the end {os.getloadavg()[1]:.1f}.")
     print("\n| stage | seconds | processor seconds |\n|---|---|---|")
     for stage, (wall, processor) in seconds.items():
