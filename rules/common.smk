@@ -1,4 +1,5 @@
 # What the rules share: the checked suite, paths of artefacts, and the functions that choose a rule's inputs.
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ from pmqbench.config import check_files, load_suite
 from pmqbench.errors import PMQError
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import hash8
-from pmqbench.jobs import tracking_store
 from pmqbench.merging.base import MERGERS
 from pmqbench.quantization.base import QUANTIZERS as QUANTIZER_METHODS
 from pmqbench.recipes import FULL_PRECISION_BITS

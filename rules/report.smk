@@ -86,7 +86,7 @@ rule track_runs:
         "../envs/pmqbench.yaml"
     params:
         suite=report_name,
-        store=hash8(tracking_store()),
+        store=hash8(os.environ.get("MLFLOW_TRACKING_URI")),
         code=code_hash("pmqbench.reporting.tracking"),
     script:
         "../scripts/track_runs.py"

@@ -71,9 +71,9 @@ class Embeddings(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.class_embedding = nn.Parameter(torch.empty(config.width))
+        self.class_embedding = nn.Parameter(torch.zeros(config.width))
         self.patch_embedding = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size, bias=False)
-        positions = torch.empty((config.image_size // config.patch_size) ** 2 + 1, config.width)
+        positions = torch.zeros((config.image_size // config.patch_size) ** 2 + 1, config.width)
         # nn.Embedding's own initialisation on the meta device would import half of torch's compiler (1 s).
         self.position_embedding = nn.Embedding.from_pretrained(positions)
 
