@@ -74,7 +74,10 @@ class BlockModel(Protocol):
 
 
 class Family(Protocol):
-    """How checkpoints of a family read, save and become a model. Implementations: one file each in this package."""
+    """How checkpoints of a family read, save and become a model. Implementations: one file each in this package.
+
+    Which files make a model, and how they come into its folder, is `files.ModelFiles`, which families inherit.
+    """
 
     def tower(self, folder: Path, label: str = "") -> Checkpoint:
         """The merged-and-quantized part of the base, an expert or a merged model in `folder`, under canonical names."""

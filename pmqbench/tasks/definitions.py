@@ -1,7 +1,11 @@
-"""Task definitions: class names, prompts, metric and data source of each task, one JSON file a task in `definitions/`."""
+"""Task definitions: class names, prompts, metric and data source of each task, one JSON file a task in `definitions/`.
+
+A config names tasks, or a list of them (`lists.json`), or defines a task of its own in the form of these files.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from pmqbench.options import build_options
 from pmqbench.tasks.sources.base import DATA_SOURCES
 
 FOLDER = Path(__file__).parent / "definitions"
+LISTS = Path(__file__).parent / "lists.json"
 SPLITS = ("train", "validation", "test")
 
 
@@ -25,6 +30,7 @@ class Task:
         templates: prompts with one "{}" for the class name.
         metric: name of the metric, "accuracy".
         source: the data source and its options, {"name": ..., ...}.
+        test_examples: size of the published test split, or None; another size is worth a warning.
     """
 
     name: str
@@ -32,11 +38,13 @@ class Task:
     templates: tuple[str, ...]
     metric: str
     source: dict[str, Any]
+    test_examples: int | None = None
 
     @property
     def data_id(self) -> str:
         """Folder of the task's data below results/data: name and hash of the source."""
-        return f"{self.name}-{hash8(self.source)}"
+        state = self.data_source().state()
+        return f"{self.name}-{hash8(self.source if state is None else [self.source, state])}"
 
     def data_source(self) -> Any:
         """The data source, built from its options."""
@@ -49,10 +57,53 @@ def known_tasks() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
+def load_tasks(wanted: str | Sequence[str | Mapping[str, Any]], where: str = "tasks") -> tuple[Task, ...]:
+    """The tasks of a config: the name of a list, or names and own definitions.
+
+    Raises:
+        ConfigError: an unknown name (with a suggestion), or a name that stands twice.
+    """
+    items = list_names(wanted, where) if isinstance(wanted, str) else wanted
+    tasks = tuple(
+        load_task(item, f"{where}.{i}") if isinstance(item, str) else own_task(item, f"{where}.{i}")
+        for i, item in enumerate(items)
+    )
+    names = [task.name for task in tasks]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(f'task "{twice[0]}" stands twice.', where=where, remedy="Rename or remove one.")
+    return tasks
+
+
+def list_names(name: str, where: str) -> list[str]:
+    """Tasks of a named list, in order; an entry may name another list."""
+    lists = read_json(LISTS)
+    if name not in lists:
+        raise ConfigError(f'unknown task list "{name}".', where=where, remedy=did_you_mean(name, lists))
+    return [task for entry in lists[name] for task in (list_names(entry, where) if entry in lists else [entry])]
+
+
 def load_task(name: str, where: str = "tasks") -> Task:
     """Reads a task's definition; ConfigError with a suggestion if there is none."""
     path = FOLDER / f"{check_name(name, where)}.json"
     if not path.is_file():
         raise ConfigError(f'unknown task "{name}".', where=where, remedy=did_you_mean(name, known_tasks()))
-    data = read_json(path)
-    return Task(name, tuple(data["classnames"]), tuple(data["templates"]), data["metric"], data["source"])
+    return _task(name, read_json(path))
+
+
+def own_task(item: Mapping[str, Any], where: str) -> Task:
+    """A task that a config defines itself; ConfigError if its source's options are wrong."""
+    task = _task(check_name(item["name"], f"{where}.name"), item)
+    task.data_source()
+    return task
+
+
+def _task(name: str, data: Mapping[str, Any]) -> Task:
+    return Task(
+        name,
+        tuple(data["classnames"]),
+        tuple(data["templates"]),
+        data.get("metric", "accuracy"),
+        dict(data["source"]),
+        data.get("test_examples"),
+    )
