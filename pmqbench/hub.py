@@ -128,12 +128,24 @@ def resolve(repo: Repo) -> str:
         commit = api.resolve_revision(**known).resolved
     except (httpx2.TransportError, OfflineModeIsEnabled) as error:
         logger.warning("%s: the hub cannot be reached (%s); looking in the cache.", repo, error)
-        commit = api.resolve_revision(**known, local_files_only=True).resolved
-        if not is_listed(repo, commit):
+        commit = cached_commit(repo)
+        if commit is None:
             raise
     if commit != repo.revision:
         logger.warning("%s is not pinned; it is commit %s now. Give `revision: %s` to keep it.", repo, commit, commit)
     return commit
+
+
+def cached_commit(repo: Repo) -> str | None:
+    """The commit that the cache knows for the revision, if it knows that commit's files too."""
+    from huggingface_hub import resolve_revision
+    from huggingface_hub.errors import RevisionResolutionError
+
+    try:
+        commit = resolve_revision(repo.id, repo_type=repo.kind, revision=repo.revision, local_files_only=True).resolved
+    except RevisionResolutionError:
+        return None
+    return commit if is_listed(repo, commit) else None
 
 
 def patiently(call: Callable[[], T]) -> T:

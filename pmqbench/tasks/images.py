@@ -16,7 +16,7 @@ BATCH = 256
 
 
 def prepare(image: Image.Image, size: int) -> np.ndarray:
-    """CLIP's preprocessing before normalisation, as transformers' CLIPImageProcessor does it."""
+    """CLIP's preprocessing before normalisation, as transformers' CLIPImageProcessorPil does it."""
     rgb = image.convert("RGB")
     short = min(rgb.size)
     wide, high = (int(size * side / short) if side != short else size for side in rgb.size)
