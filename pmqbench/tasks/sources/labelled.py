@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImages(DataSource):
-    """Images with a label each, in splits. Calibration only ever sees the training split, and none of what serves as validation."""
+    """Images with a label each, in splits. Calibration sees the training split alone, and none of what serves as validation."""
 
     splits: Annotated[
         dict[str, str],
@@ -28,12 +28,15 @@ class LabelledImages(DataSource):
     ] = field(default_factory=lambda: {"train": "train", "test": "test"})
     image: Annotated[str, Field(description="Column of the images.")] = "image"
     label: Annotated[str, Field(description="Column of the labels: numbers from 0, or class names.")] = "label"
-    image_size: Annotated[int, Field(ge=1, description="Side of the images after resize and crop, pixels; the model's own.")] = 224
+    image_size: Annotated[
+        int, Field(ge=1, description="Side of the images after resize and crop, pixels; the model's own.")
+    ] = 224
     train_examples: Annotated[
         int, Field(ge=1, description="Training examples kept, drawn once; calibration draws its samples from these.")
     ] = 2048
     validation_examples: Annotated[
-        int, Field(ge=1, description="Validation examples kept; without a validation split, a tenth of the training split at most.")
+        int,
+        Field(ge=1, description="Validation examples kept; without a validation split, a tenth of the training split at most."),
     ] = 1000
 
     @abstractmethod
