@@ -49,6 +49,8 @@ class OpenClip:
 
     weights_file = WEIGHTS
     config_file = CONFIG
+    base_files = ()
+    protocol = "zero_shot"
 
     def tower(self, folder: Path, label: str = "") -> Checkpoint:
         """See Family."""
