@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pmqbench.errors import ConfigError, did_you_mean
+from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import check_name
 from pmqbench.merging.base import MERGERS
@@ -19,6 +20,7 @@ from pmqbench.quantization.base import QUANTIZERS, check_group_size
 from pmqbench.recipes import MergeRecipe, QuantRecipe, Suite, Target
 from pmqbench.sources.base import SOURCES
 from pmqbench.tasks.definitions import load_task
+from pmqbench.tasks.kinds import check_kinds
 
 SCHEMA = Path(__file__).parents[1] / "config" / "schema.yaml"
 
@@ -54,6 +56,7 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
     config = with_defaults(config, schema, schema)
     family = FAMILIES.get(config["family"], "family")()
     tasks = tuple(load_task(name, f"tasks.{i}") for i, name in enumerate(config["tasks"]))
+    check_kinds(tasks, PROTOCOLS.get(family.protocol).task_class, config["family"])
     base, experts = (_source(config[key], key) for key in ("base", "experts"))
     base.check([""], family, "base")
     experts.check([task.name for task in tasks], family, "experts")

@@ -3,7 +3,7 @@ rule evaluate_model:
     input:
         models=evaluated_files,
         data=test_data,
-        heads=task_heads,
+        readers=task_readers,
     output:
         expand(f"{EVALUATIONS}/{{{{model}}}}/{{tasks}}.json", tasks=TASK_PATTERNS),
     log:
@@ -22,7 +22,7 @@ rule evaluate_model:
         metrics=wanted_metrics,
         batch_size=SUITE.evaluation_batch,
         code=code_hash(
-            "pmqbench.evaluation.zero_shot", "pmqbench.records", FAMILY.__module__
+            PROTOCOL.__module__, "pmqbench.records", FAMILY.__module__
         ),
     script:
         "../scripts/evaluate_model.py"

@@ -1,6 +1,6 @@
 """What an evaluation protocol is: how a family's models see a task's examples, and how their answers are scored.
 
-A family names its protocol; rules and scripts ask the protocol and know neither images nor text. No torch here: the rules read it.
+A family names its protocol; rules and scripts ask the protocol and know neither images nor text. No torch here: rules read it.
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ class EvaluationProtocol(Protocol):
 
     Attributes:
         task_class: the class of task definitions it takes.
-        data_code: module that keeps and draws the examples, for the code hash of calibration.
+        data_code: module that keeps the examples and makes batches of them, for code hashes.
+        base_files: files of the base's folder, beside the model itself, that readers are.
         calibrates_with_reader: whether calibration batches need the reader too.
     """
 
     task_class: ClassVar[type[Task]]
     data_code: ClassVar[str]
+    base_files: ClassVar[tuple[str, ...]]
     calibrates_with_reader: ClassVar[bool]
 
     def reader(self, task: str, base: str, heads: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pmqbench.families.t5_model import T5Model
 
-WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SHARED, HEAD = "shared.weight", "lm_head.weight"
 COPIES = (SHARED, "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", HEAD)
 
@@ -34,7 +34,7 @@ class T5:
 
     weights_file = WEIGHTS
     config_file = CONFIG
-    base_files = (TOKENIZER,)
+    base_files = ("tokenizer.json",)
     protocol = "text_to_text"
 
     def tower(self, folder: Path, label: str = "") -> Checkpoint:

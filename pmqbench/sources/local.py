@@ -53,6 +53,9 @@ class LocalFolders:
     def fetch_base(self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...], threads: int) -> None:
         """See Source."""
         self._link(self._folder(""), folder, family)
+        for name in family.base_files:
+            if (self._folder("") / name).is_file():
+                _link_file(self._folder("") / name, folder / name)
 
     def fetch_expert(
         self, folder: Path, family: Any, task: Task, base: Path | None, data: Path | None, head: Path | None, threads: int
@@ -70,8 +73,12 @@ class LocalFolders:
 
     def _link(self, source: Path, target: Path, family: Any) -> None:
         for name in (family.weights_file, family.config_file):
-            with atomic_path(target / name) as temporary:
-                os.symlink(source / name, temporary)
+            _link_file(source / name, target / name)
+
+
+def _link_file(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        os.symlink(source, temporary)
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pmqbench.errors import DataError
 from pmqbench.files import write_text
 
@@ -37,26 +35,6 @@ def load_examples(path: str | Path) -> list[Example]:
     """The (prompt, target) pairs of a file that `save_examples` wrote."""
     with open(path, encoding="utf-8") as handle:
         return [(row["input"], row["target"]) for row in map(json.loads, handle)]
-
-
-def carve(total: int, validation: int, train: int, seed: int, where: str) -> dict[str, np.ndarray]:
-    """Disjoint row numbers of the training and validation splits out of `total` rows, drawn with a seed.
-
-    Args:
-        total: rows to draw from.
-        validation: rows for the validation split.
-        train: most rows for the training split.
-        seed: of the draw.
-        where: what messages call the rows.
-
-    Raises:
-        DataError: too few rows to leave one for training.
-    """
-    if total <= validation:
-        what = f"{total} training rows cannot give {validation} to the validation split."
-        raise DataError(what, where=where, remedy="Lower validation_rows.")
-    order = np.random.default_rng(seed).permutation(total)
-    return {"validation": order[:validation], "train": order[validation : validation + train]}
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Examples = tuple[Tokenizer, list[Example]]
 
+TOKENIZER = "tokenizer.json"
+
 
 @PROTOCOLS.register("text_to_text")
 @dataclass(frozen=True)
@@ -26,11 +28,12 @@ class TextToText:
 
     task_class = TextTask
     data_code = "pmqbench.tasks.text"
+    base_files = (TOKENIZER,)
     calibrates_with_reader = True
 
     def reader(self, task: str, base: str, heads: str) -> str:
         """See EvaluationProtocol: the base's tokenizer; there are no heads."""
-        return f"{base}/tokenizer.json"
+        return f"{base}/{TOKENIZER}"
 
     def calibration_batches(
         self, split: Path, reader: Path | None, task: str, samples: int, seed: int, batch_size: int

@@ -25,6 +25,7 @@ class ZeroShot:
 
     task_class = ImageTask
     data_code = "pmqbench.tasks.splits"
+    base_files = ()
     calibrates_with_reader = False
 
     def reader(self, task: str, base: str, heads: str) -> str:
