@@ -114,10 +114,9 @@ def data_task(wildcards):
 
 
 def task_prompts(wildcards):
-    return {
-        "classnames": TASKS[wildcards.task].classnames,
-        "templates": TASKS[wildcards.task].templates,
-    }
+    """(class names, templates) of each wanted task."""
+    tasks = [TASKS[name] for name in wanted_tasks(wildcards)]
+    return [(task.classnames, task.templates) for task in tasks]
 
 
 def base_inputs(wildcards):

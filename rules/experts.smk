@@ -39,9 +39,9 @@ rule build_head:
     input:
         model_files(BASE),
     output:
-        f"{HEADS}/{{task}}.safetensors",
+        expand(f"{HEADS}/{{tasks}}.safetensors", tasks=TASK_PATTERNS),
     log:
-        f"results/logs/build_head/{SUITE.base_id}/{{task}}.log",
+        f"results/logs/build_head/{SUITE.base_id}{TASK_LOG}.log",
     conda:
         "../envs/pmqbench.yaml"
     params:
@@ -63,7 +63,7 @@ rule fetch_expert:
         "results/benchmarks/fetch_expert/{expert}.jsonl"
     conda:
         "../envs/pmqbench.yaml"
-    threads: JOB_THREADS
+    threads: JOB_THREADS if SUITE.experts.trains else 1
     params:
         source=config["experts"],
         task=expert_task,

@@ -1,4 +1,4 @@
-"""Encodes a task's prompts with the base's text tower: its zero-shot head."""
+"""Encodes tasks' prompts with the base's text tower: their zero-shot heads."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from pmqbench.jobs import run_job, start_torch
 def main(job):
     start_torch(job.threads)
     family = FAMILIES.get(job.params.family)()
-    prompts = job.params.prompts
-    head = family.head(Path(job.input[0]).parent, list(prompts["classnames"]), list(prompts["templates"]))
-    save_checkpoint(job.output[0], head)
+    base = Path(job.input[0]).parent
+    for (classnames, templates), path in zip(job.params.prompts, job.output, strict=True):
+        save_checkpoint(path, family.head(base, list(classnames), list(templates)))
 
 
 run_job(main, snakemake)

@@ -82,15 +82,12 @@ class BlockModel(Protocol):
 class Family(Protocol):
     """How checkpoints of a family read, save and become a model. Implementations: one file each in this package.
 
+    Which files make a model, and how they come into its folder, is `files.ModelFiles`, which families inherit.
+
     Attributes:
-        weights_file, config_file: the files of every model's folder.
-        base_files: further files of the base's folder that heads, inputs or answers need (a tokenizer).
         protocol: name of the evaluation protocol, a file of pmqbench/evaluation/protocols/.
     """
 
-    weights_file: ClassVar[str]
-    config_file: ClassVar[str]
-    base_files: ClassVar[tuple[str, ...]]
     protocol: ClassVar[str]
 
     def tower(self, folder: Path, label: str = "") -> Checkpoint:

@@ -7,13 +7,15 @@ output. Canonical names are those of transformers' state dict, with the shared e
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pmqbench.checkpoints import Checkpoint, Slot, save_checkpoint
+from pmqbench.errors import DataError
 from pmqbench.families.base import FAMILIES
+from pmqbench.families.files import ModelFiles
 from pmqbench.families.t5_config import t5_config
 from pmqbench.files import read_json
 
@@ -22,20 +24,27 @@ if TYPE_CHECKING:
 
     from pmqbench.families.t5_model import T5Model
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 SHARED, HEAD = "shared.weight", "lm_head.weight"
 COPIES = (SHARED, "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", HEAD)
 
 
 @FAMILIES.register("t5")
 @dataclass(frozen=True)
-class T5:
+class T5(ModelFiles):
     """Family of T5ForConditionalGeneration, with plain or gated feed-forward layers, tied or own vocabulary projection."""
 
     weights_file = WEIGHTS
     config_file = CONFIG
-    base_files = ("tokenizer.json",)
+    base_files = (TOKENIZER,)
     protocol = "text_to_text"
+
+    def needed(self, names: Collection[str], base: bool, where: str) -> list[str]:
+        """See ModelFiles; a base without its tokenizer can neither be calibrated nor asked."""
+        if base and TOKENIZER not in names:
+            remedy = "Write it with AutoTokenizer.from_pretrained(...).save_pretrained(...)."
+            raise DataError(f"there is no {TOKENIZER}.", where=where, remedy=remedy)
+        return super().needed(names, base, where)
 
     def tower(self, folder: Path, label: str = "") -> Checkpoint:
         """See Family; the "tower" is the whole model."""

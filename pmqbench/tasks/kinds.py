@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -38,7 +39,13 @@ class Task(ABC):
     suffix: ClassVar[str]
 
     name: str
-    source: dict[str, Any]
+    source: Annotated[
+        dict[str, Any],
+        Field(
+            description="Where the examples come from, {name, options...}; sources are the files of pmqbench/tasks/sources/.",
+            json_schema_extra={"required": ["name"]},
+        ),
+    ]
     test_examples: int | None = None
 
     @property
@@ -74,8 +81,13 @@ class ImageTask(Task):
     kind = "image_classification"
     suffix = ".safetensors"
 
-    classnames: tuple[str, ...]
-    templates: tuple[str, ...]
+    classnames: Annotated[
+        tuple[str, ...], Field(min_length=2, description="Class names in label order.", json_schema_extra={"uniqueItems": True})
+    ]
+    templates: Annotated[
+        tuple[Annotated[str, Field(pattern=r"\{\}", description="A prompt with one {} for the class name.")], ...],
+        Field(min_length=1, description="Prompts with one {} for the class name."),
+    ]
     metric: Literal["accuracy"] = "accuracy"
 
     def write_split(self, path: Path, examples: Any, where: str) -> int:
@@ -148,23 +160,26 @@ class TextTask(Task):
 KINDS: dict[str, type[Task]] = {kind.kind: kind for kind in (ImageTask, TextTask)}
 
 
-def make_task(name: str, definition: Mapping[str, Any]) -> Task:
+def make_task(name: str, definition: Mapping[str, Any], where: str) -> Task:
     """The task of a definition; ConfigError names what is missing, unknown or of another type in it."""
-    where = f"task {name}"
-    options = {key: value for key, value in definition.items() if key not in ("kind", "name")}
     kind = KINDS.get(definition.get("kind", ImageTask.kind))
     if kind is None:
         what = f'unknown kind "{definition["kind"]}".'
         raise ConfigError(what, where=where, remedy=did_you_mean(str(definition["kind"]), KINDS))
-    schema = TypeAdapter(kind).json_schema()
-    properties = {key: value for key, value in schema["properties"].items() if key != "name"}
-    required = [key for key in schema["required"] if key != "name"]
-    check_schema(options, {**schema, "properties": properties, "required": required, "additionalProperties": False}, where)
-    if not isinstance(options["source"].get("name"), str):
-        raise ConfigError('key "name" is missing.', where=f"{where}.source", remedy="It is the data source's.")
+    options = {key: value for key, value in definition.items() if key != "kind"}
+    check_schema(options, _schema(kind), where)
     task = kind(name=name, **{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
     task.data_source()
     return task
+
+
+@cache
+def _schema(kind: type[Task]) -> dict[str, Any]:
+    """Schema of a definition of this kind; its name stands elsewhere."""
+    schema = TypeAdapter(kind).json_schema()
+    properties = {key: value for key, value in schema["properties"].items() if key != "name"}
+    required = [key for key in schema["required"] if key != "name"]
+    return {**schema, "properties": properties, "required": required, "additionalProperties": False}
 
 
 def check_kinds(tasks: Sequence[Task], wanted: type[Task], family: str) -> None:

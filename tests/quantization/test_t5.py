@@ -50,7 +50,8 @@ def inputs64(model, layer, inputs):
 @pytest.mark.parametrize("method", [Gptq(calibration_samples=4), Epmq(target_inputs="expert"), Awq(search_samples=2)])
 def test_padding_changes_no_moment_and_no_search(suite, method):
     short, long = (
-        quantize_model(FAMILY.build(suite / "merged"), method, batches(extra), experts(suite), progress=False) for extra in (0, 5)
+        quantize_model(FAMILY.build(suite / "merged"), method, batches(extra), experts(suite), progress=False)
+        for extra in (0, 5)
     )
     assert [record["tokens"] for record in short.records] == [record["tokens"] for record in long.records]
     assert {record["tokens"] for record in short.records} == {40, 13}

@@ -59,7 +59,7 @@ def test_splits_from_local_files(tmp_path, suffix):
     train = [{"text": f"word {i}", "label": i % 2} for i in range(60)]
     write_rows(tmp_path, "train", train, suffix)
     write_rows(tmp_path, "test", [{"text": "last {brace}", "label": 1}], suffix)
-    task = make_task("mine", definition(tmp_path))
+    task = make_task("mine", definition(tmp_path), "task mine")
     splits = {}
     for split in ("train", "validation", "test"):
         task.write_split(tmp_path / "made" / split, task.data_source().split(task, split), "")
@@ -71,7 +71,8 @@ def test_splits_from_local_files(tmp_path, suffix):
 
 def test_a_training_split_is_capped_by_a_seeded_draw(tmp_path):
     write_rows(tmp_path, "train", [{"text": str(i), "label": 0} for i in range(300)])
-    task = make_task("mine", definition(tmp_path, source=definition(tmp_path)["source"] | {"train_examples": 20}))
+    source = definition(tmp_path)["source"] | {"train_examples": 20}
+    task = make_task("mine", definition(tmp_path, source=source), "task mine")
     first, again = (task.data_source().split(task, "train") for _ in range(2))
     assert len(first) == 20
     assert first == again
@@ -81,9 +82,12 @@ def test_a_training_split_is_capped_by_a_seeded_draw(tmp_path):
 
 def test_prompts_and_files_are_part_of_the_datas_id(tmp_path):
     write_rows(tmp_path, "train", [{"text": "a", "label": 0}])
-    ids = {make_task("mine", definition(tmp_path, **change)).data_id for change in ({}, {"input": "{text}"}, {"target": "{}"})}
+    ids = {
+        make_task("mine", definition(tmp_path, **change), "task mine").data_id
+        for change in ({}, {"input": "{text}"}, {"target": "{}"})
+    }
     write_rows(tmp_path, "train", [{"text": "another", "label": 0}])
-    assert len(ids | {make_task("mine", definition(tmp_path)).data_id}) == 4
+    assert len(ids | {make_task("mine", definition(tmp_path), "task mine").data_id}) == 4
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_prompts_and_files_are_part_of_the_datas_id(tmp_path):
 )
 def test_bad_definitions_are_named(tmp_path, change, words):
     with pytest.raises(ConfigError) as caught:
-        make_task("mine", definition(tmp_path, **change))
+        make_task("mine", definition(tmp_path, **change), "task mine")
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
@@ -115,14 +119,14 @@ def test_bad_definitions_are_named(tmp_path, change, words):
     ],
 )
 def test_bad_rows_are_named_and_nothing_is_written(tmp_path, rows, change, words):
-    task = make_task("mine", definition(tmp_path, **change))
+    task = make_task("mine", definition(tmp_path, **change), "task mine")
     with pytest.raises(DataError, match=f"task mine, split train.*{words}"):
         task.write_split(tmp_path / "made.jsonl", rows, "task mine, split train")
     assert not (tmp_path / "made.jsonl").exists()
 
 
 def test_broken_files_are_named(tmp_path):
-    task = make_task("mine", definition(tmp_path))
+    task = make_task("mine", definition(tmp_path), "task mine")
     with pytest.raises(DataError, match=r"neither train\.jsonl nor train\.parquet"):
         task.data_source().split(task, "train")
     (tmp_path / "train.jsonl").write_text('{"text": "a", "label": 0}\n{"text": ')

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from pmqbench.errors import DataError
+from pmqbench.hub import Repo
 from pmqbench.tasks.sources.base import DATA_SOURCES
+from pmqbench.tasks.sources.hub import fetch_split
 from pmqbench.tasks.sources.rows import TextRows
 
 
@@ -27,17 +28,4 @@ class HubText(TextRows):
 
     def files(self, split: str, where: str) -> Sequence[Path]:
         """See TextRows."""
-        from pmqbench.hub import Repo, fetch
-        from pmqbench.tasks.tables import shards
-
-        repo = Repo(self.id, kind="dataset", revision=self.revision)
-
-        def choose(names: Sequence[str], get: Callable[[str], Path]) -> list[str]:
-            card = get("README.md").read_text(encoding="utf-8") if "README.md" in names else ""
-            chosen = shards(names, split, self.config, card)
-            if not chosen:
-                remedy = "Check `config`, `splits` and `revision` (refs/convert/parquet is the hub's own conversion)."
-                raise DataError(f'no parquet file holds split "{split}".', where=f"{where}, {repo}", remedy=remedy)
-            return chosen
-
-        return list(fetch(repo, choose).files.values())
+        return fetch_split(Repo(self.id, kind="dataset", revision=self.revision), self.config, split, where)

@@ -1,84 +1,60 @@
-"""What sources of text tasks share: options, and which rows make a task's splits."""
+"""What sources of text tasks share: rows of parquet or JSON-lines files, checked against the data set's own classes."""
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from pmqbench.errors import DataError, did_you_mean
-from pmqbench.tasks.sources.base import DataSource
+from pmqbench.errors import DataError
+from pmqbench.tasks.sources.parts import SplitSource
 
 if TYPE_CHECKING:
-    from pmqbench.tasks.definitions import Task
+    from pmqbench.tasks.definitions import TextTask
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextRows(DataSource):
-    """Rows in splits. Calibration only ever sees the training split, and none of what serves as validation."""
-
-    splits: Annotated[
-        dict[str, str],
-        Field(description="train, test and, where there is one, validation -> what the data set calls it."),
-    ] = field(default_factory=lambda: {"train": "train", "test": "test"})
-    train_examples: Annotated[
-        int, Field(ge=1, description="Training examples kept, drawn once; calibration draws its samples from these.")
-    ] = 2048
-    validation_examples: Annotated[
-        int, Field(ge=1, description="Validation examples kept; a tenth of the training split at most where no split is given.")
-    ] = 1000
+class TextRows(SplitSource):
+    """Rows with the columns that a task's prompt names, and a label."""
 
     @abstractmethod
     def files(self, split: str, where: str) -> Sequence[Path]:
         """The parquet or JSON-lines files of the split that the data set calls `split`, in order."""
 
-    def split(self, task: Task, split: str) -> list[Row]:
+    def split(self, task: TextTask, split: str) -> list[Row]:
         """See DataSource."""
-        from pmqbench.tasks.sampling import carve, keep
-
         where = f"task {task.name}, split {split}"
-        rows = [row for file in self.files(self._stored(task, split), where) for row in read_rows(file, where)]
-        if split == "test":
-            return rows
-        carved = None if "validation" in self.splits else carve(len(rows), self.validation_examples, task.name)
-        if split == "validation":
-            kept = keep(len(rows), self.validation_examples, task.name) if carved is None else carved
-        else:
-            kept = keep(len(rows), self.train_examples, task.name, carved)
-        return [rows[index] for index in kept]
-
-    def _stored(self, task: Task, split: str) -> str:
-        """What the data set calls the split; validation is carved out of train where there is none."""
-        where = f"task {task.name}: source.splits"
-        unknown = sorted(self.splits.keys() - {"train", "validation", "test"})
-        if unknown:
-            remedy = did_you_mean(unknown[0], ("train", "validation", "test"))
-            raise DataError(f'unknown split "{unknown[0]}".', where=where, remedy=remedy)
-        missing = sorted({"train", "test"} - self.splits.keys())
-        if missing:
-            remedy = f"Say what the data set calls it: splits: {{{missing[0]}: ...}}."
-            raise DataError(f"there is no split for {missing[0]}.", where=where, remedy=remedy)
-        return self.splits.get(split) or self.splits["train"]
+        rows = [row for file in self.files(self.stored_split(task, split), where) for row in read_rows(file, task, where)]
+        return [rows[index] for index in self.chosen_rows(task, split, len(rows))]
 
 
-def read_rows(file: Path, where: str) -> list[Row]:
-    """All rows of a parquet or JSON-lines file; DataError if it is not readable as such."""
-    import json
+def read_rows(file: Path, task: TextTask, where: str) -> list[Row]:
+    """All rows of a file; DataError if it is not readable, or its own classes are not the task's words."""
+    return _read_parquet(file, task, where) if file.suffix == ".parquet" else _read_lines(file, where)
 
-    if file.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        try:
-            return pq.read_table(file).to_pylist()
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{file.name} is not a readable table ({error}).", where=where, remedy="Replace it.") from error
+def _read_parquet(file: Path, task: TextTask, where: str) -> list[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pmqbench.tasks.tables import check_classes, class_names
+
+    try:
+        table = pq.read_table(file)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{file.name} is not a readable table ({error}).", where=where, remedy="Replace it.") from error
+    found = class_names(table.schema, task.label)
+    if found is not None and isinstance(task.target, tuple):
+        check_classes(found, task.target, where)
+    return table.to_pylist()
+
+
+def _read_lines(file: Path, where: str) -> list[Row]:
     rows = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         try:
