@@ -21,9 +21,7 @@ rule evaluate_model:
         tasks=wanted_tasks,
         metrics=wanted_metrics,
         batch_size=SUITE.evaluation_batch,
-        code=code_hash(
-            PROTOCOL.__module__, "pmqbench.records", FAMILY.__module__
-        ),
+        code=code_hash(PROTOCOL.__module__, "pmqbench.records", FAMILY.__module__),
     script:
         "../scripts/evaluate_model.py"
 
