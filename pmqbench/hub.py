@@ -1,8 +1,8 @@
-"""Files from the Hugging Face hub, for models (`sources/hub.py`) and data sets (`tasks/sources/`): only those that are used, of one
-commit, verified against the hub's checksums, with errors that name the repository and the remedy.
+"""Files from the Hugging Face hub, for models (`sources/hub.py`) and data sets (`tasks/sources/hub.py`).
 
-Everything goes through huggingface_hub's own cache, so HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and tokens work as everywhere. A download
-that is cut off resumes; a file in the cache is not fetched again, and with a pinned commit no request is made at all.
+Only files that are used, of one commit, verified against the hub's checksums; errors name the repository and the remedy. Everything
+goes through huggingface_hub's own cache, so HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and tokens work as everywhere. A download that is
+cut off resumes; a file in the cache is not fetched again, and with a pinned commit no request is made at all.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def check_space(repo: Repo, commit: str, files: Sequence[RepoFile]) -> None:
 
 
 def verify(repo: Repo, listed: RepoFile, file: Path) -> None:
-    """Compares a file with the hub's checksum: SHA-256 of large files, git's blob id of small ones; removes it if they differ."""
+    """Compares a file with the hub's checksum, SHA-256 of large files, git's blob id of small ones; removes a damaged one."""
     if listed.lfs is not None:
         actual, expected = sha256_file(file), listed.lfs.sha256
     else:
@@ -255,7 +255,9 @@ def explain(repo: Repo, error: Exception) -> PMQError:
             return HubError(what, where=str(repo), remedy=remedy)
     if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code
-        return HubError(f"the hub answered with status {status}.", where=str(repo), remedy="Try again later, or check HF_TOKEN.")
+        return HubError(
+            f"the hub answered with status {status}.", where=str(repo), remedy="Try again later, or check HF_TOKEN."
+        )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return full_disk("the disk is full.", repo)
     if isinstance(error, OSError) and "Consistency check failed" in str(error):
@@ -267,7 +269,9 @@ def full_disk(what: str, repo: Repo) -> HubError:
     """The error for a disk that cannot hold a download."""
     from huggingface_hub import constants
 
-    return HubError(what, where=f"{repo}, cache {constants.HF_HUB_CACHE}", remedy="Free space, or set HF_HOME to a larger disk.")
+    return HubError(
+        what, where=f"{repo}, cache {constants.HF_HUB_CACHE}", remedy="Free space, or set HF_HOME to a larger disk."
+    )
 
 
 def unreachable(repo: Repo, error: Any) -> HubError:

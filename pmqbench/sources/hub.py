@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub: weights and config (for the base also tokenizer and preprocessor), linked from its cache."""
+"""Models from the Hugging Face hub: weights and config, for the base also tokenizer and preprocessor, linked from its cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class HubModels:
 
     id: Annotated[str, Field(min_length=1, description='owner/name; "{task}" stands for the task\'s name (experts).')]
     revision: Annotated[
-        str | None, Field(description="Commit sha (best), branch or tag of every repository; null: the default branch as it is.")
+        str | None,
+        Field(description="Commit sha (best), branch or tag of every repository; null: the default branch as it is."),
     ] = None
     revisions: Annotated[dict[str, str], Field(description="Task -> revision, before `revision` (experts).")] = field(
         default_factory=dict

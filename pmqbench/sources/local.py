@@ -86,7 +86,7 @@ class LocalFolders:
         return {name: found[name] for name in family.needed(found, base, str(place))}
 
     def _id(self, suite: Suite, task: str, role: str) -> str:
-        """The model's role and a hash of path as given, sizes and times: shows a change without reading gigabytes at every start."""
+        """The model's role and a hash of path, sizes and times: shows a change without reading gigabytes at every start."""
         place = self._place(task)
         paths = sorted(place.glob("*")) if place.is_dir() else [place]
         paths += [Path(self.config).expanduser()] if self.config else []

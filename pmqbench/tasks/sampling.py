@@ -1,4 +1,4 @@
-"""Which examples of a data set's training split a task keeps for training (calibration) and for validation. Always the same ones."""
+"""Which examples of a training split a task keeps for training (calibration) and for validation: always the same ones."""
 
 from __future__ import annotations
 

@@ -123,7 +123,9 @@ class Table:
                     for batch in table.iter_batches(ROWS, columns=columns):
                         yield batch.schema, batch
         except pa.ArrowInvalid as error:
-            raise DataError(f"{file.name} is not a readable table ({error}).", where=self.where, remedy="Replace it.") from error
+            raise DataError(
+                f"{file.name} is not a readable table ({error}).", where=self.where, remedy="Replace it."
+            ) from error
 
 
 def class_names(schema: pa.Schema, label: str) -> list[str] | None:

@@ -100,7 +100,11 @@ def test_linear_shapes_come_from_the_config_alone(expert):
 
 def test_what_a_config_leaves_out_is_transformers_default():
     config, known = vision_config({"model_type": "clip", "vision_config": {}}), CLIPVisionConfig()
-    assert (config.width, config.layers, config.heads) == (known.hidden_size, known.num_hidden_layers, known.num_attention_heads)
+    assert (config.width, config.layers, config.heads) == (
+        known.hidden_size,
+        known.num_hidden_layers,
+        known.num_attention_heads,
+    )
     assert (config.mlp_width, config.patch_size, config.image_size) == (
         known.intermediate_size,
         known.patch_size,
@@ -137,7 +141,7 @@ def test_head_is_the_normalised_mean_of_normalised_prompts(base):
 
 
 def test_a_vision_tower_alone_is_no_base(expert, base, tmp_path):
-    with pytest.raises(DataError, match="is missing.*whole CLIPModel"):
+    with pytest.raises(DataError, match=r"is missing.*whole CLIPModel"):
         FAMILY.head(expert[0], ["cat"], ["{}"])
     for name in ("model.safetensors", "config.json"):
         (tmp_path / name).write_bytes((base[0] / name).read_bytes())
@@ -174,7 +178,10 @@ def test_open_clip_checkpoints_of_the_same_tower_are_brought_in(tmp_path):
     torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-5)
     head = FAMILY.head(tmp_path / "model", ["cat", "dog"], ["{}"])
     assert torch.equal(head["projection"], model.visual.proj.T)
-    assert FAMILY.linear_shapes(json.loads((tmp_path / "open_clip_config.json").read_text()))["encoder.layers.0.mlp.fc1"] == (48, 32)
+    assert FAMILY.linear_shapes(json.loads((tmp_path / "open_clip_config.json").read_text()))["encoder.layers.0.mlp.fc1"] == (
+        48,
+        32,
+    )
 
 
 def test_pickles_and_foreign_models_are_refused():

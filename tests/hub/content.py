@@ -109,10 +109,13 @@ def data_files(task, classes=None, **columns):
     names = {"image": source["image"], "label": source["label"]} | columns
     folder = source.get("config") or "data"
     splits = {source["splits"]["train"]: TRAIN, source["splits"]["test"]: TEST, "contrast": 4}
-    return {
+    shards = {
         f"{folder}/{split}-00000-of-00001.parquet": parquet(task, names, count, seed, classes)
         for seed, (split, count) in enumerate(splits.items())
     }
+    listed = "".join(f"  - {{split: {split}, path: {folder}/{split}-*}}\n" for split in splits)
+    card = f"---\nconfigs:\n- config_name: {source.get('config', 'default')}\n  data_files:\n{listed}---\nA data set.\n"
+    return shards | ({"README.md": card.encode()} if task.name == "eurosat" else {})
 
 
 def parquet(task, names, count, seed, classes):

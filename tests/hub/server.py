@@ -1,4 +1,4 @@
-"""A stand-in of the model hub on 127.0.0.1: the requests that huggingface_hub makes, answered from memory, with faults on demand."""
+"""A stand-in of the model hub on 127.0.0.1: huggingface_hub's requests answered from memory, with faults on demand."""
 
 import hashlib
 import json
@@ -92,13 +92,13 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def do_HEAD(self):  # noqa: N802 - http.server's name
+    def do_HEAD(self):
         self.answer("HEAD")
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         self.answer("GET")
 
-    def do_POST(self):  # noqa: N802
+    def do_POST(self):
         self.answer("POST")
 
     def answer(self, method):

@@ -141,7 +141,7 @@ def test_offline_mode(repo, here, tmp_path, monkeypatch):
     here.requests.clear()
     assert contents(fetch(repo, wanted)) == contents(snapshot)
     for other in (Repo("owner/other"), Repo("owner/other", revision="1" * 40)):
-        with pytest.raises(HubError, match="not in the cache, and offline mode is on.*HF_HUB_OFFLINE"):
+        with pytest.raises(HubError, match=r"not in the cache, and offline mode is on.*HF_HUB_OFFLINE"):
             fetch(other, wanted)
     assert here.requests == []
 
@@ -155,5 +155,5 @@ def test_a_full_disk_is_seen_before_the_download(repo, here, monkeypatch):
 
 
 def test_a_disk_that_fills_up_meanwhile(repo):
-    with pytest.raises(HubError, match="the disk is full.*HF_HOME"), library.explained(repo):
+    with pytest.raises(HubError, match=r"the disk is full.*HF_HOME"), library.explained(repo):
         raise OSError(28, "No space left on device")

@@ -58,7 +58,9 @@ def test_a_stream_is_written_batch_by_batch_and_read_back(tmp_path):
         assert torch.equal(torch.as_tensor(loaded[1]), torch.from_numpy(labels))
 
 
-@pytest.mark.parametrize("batches", [[np.zeros((2, 3, 4, 4), np.uint8)], [np.zeros((3, 3, 4, 5), np.uint8)], [np.zeros((3, 3, 4, 4))]])
+@pytest.mark.parametrize(
+    "batches", [[np.zeros((2, 3, 4, 4), np.uint8)], [np.zeros((3, 3, 4, 5), np.uint8)], [np.zeros((3, 3, 4, 4))]]
+)
 def test_a_stream_that_is_not_as_announced_leaves_no_file(tmp_path, batches):
     with pytest.raises(DataError, match="images"):
         save_split(tmp_path / "x", ImageStream((3, 3, 4, 4), batches), np.zeros(3, np.int64), 2, "here")
@@ -233,8 +235,34 @@ def test_all_image_definitions_are_as_published():
     assert names[:14] == list_names("tall14", "tasks")
     tasks = [load_task(name) for name in names]
     assert sum(task.test_examples for task in tasks) == 233_068
-    assert [len(task.classnames) for task in tasks] == [397, 196, 45, 10, 10, 43, 10, 47, 102, 2, 7, 37, 10, 100, 10, 101, 10, 26, 10, 2]
+    assert [len(task.classnames) for task in tasks] == [
+        397,
+        196,
+        45,
+        10,
+        10,
+        43,
+        10,
+        47,
+        102,
+        2,
+        7,
+        37,
+        10,
+        100,
+        10,
+        101,
+        10,
+        26,
+        10,
+        2,
+    ]
     assert [len(task.templates) for task in tasks] == [2, 8, 18, 3, 1, 3, 1, 8, 1, 1, 6, 1, 2, 18, 18, 1, 2, 1, 1, 1]
-    spelled = {"cifar100": "cra", "oxford_flowers102": "pink-yellow dahlia?", "oxford-iiit-pet": "american_bulldog", "kmnist": "お"}
+    spelled = {
+        "cifar100": "cra",
+        "oxford_flowers102": "pink-yellow dahlia?",
+        "oxford-iiit-pet": "american_bulldog",
+        "kmnist": "お",
+    }
     assert all(word in load_task(name).classnames for name, word in spelled.items())
     assert all(len(set(task.classnames)) == len(task.classnames) for task in tasks if task.name != "stanford-cars")

@@ -65,7 +65,9 @@ class ImageFolder:
         """Labels of all images in the order of `_files`, int64 (n,)."""
         import numpy as np
 
-        index = {name: i for i, name in enumerate(classnames)} | {name.replace(" ", "_"): i for i, name in enumerate(classnames)}
+        index = {name: i for i, name in enumerate(classnames)} | {
+            name.replace(" ", "_"): i for i, name in enumerate(classnames)
+        }
         if not self.folder.is_dir():
             what = f'there is neither a folder "{self.folder}" nor a table of this split.'
             raise DataError(what, where=self.where, remedy="Put images into <split>/<class>/, or set `splits` of the source.")
