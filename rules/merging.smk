@@ -5,6 +5,7 @@ rule tune_scaling:
         experts=expert_files(),
         data=[data_file(task, "validation") for task in TASKS],
         heads=[f"{HEADS}/{task}.safetensors" for task in TASKS],
+        gate=gate_file(),
     output:
         f"{MERGED}/{{merge}}/tuning.json",
     log:
@@ -29,6 +30,7 @@ rule merge_experts:
         base=model_files(f"{MODELS}/{SUITE.base_id}"),
         experts=expert_files(),
         tuning=tuning_file,
+        gate=gate_file(),
     output:
         model_files(f"{MERGED}/{{merge}}"),
     log:
