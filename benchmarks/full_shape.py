@@ -170,10 +170,11 @@ class Job:
         self.device = start_torch(threads)
 
     def run(self, stage: str) -> None:
-        """Runs a stage and writes its seconds and peak memory."""
-        began = time.perf_counter()
+        """Runs a stage and writes its figures; CPU seconds, summed over threads, tell of a machine that had other work."""
+        began, used = time.perf_counter(), time.process_time()
         {"write": write, "merge": merge, "gptq": quantize("gptq"), "epmq": quantize("epmq")}[stage](self)
-        figures = {"seconds": time.perf_counter() - began, "mb": peak_memory_mb(), "device": self.device, "device_mb": 0.0}
+        figures = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - used, "mb": peak_memory_mb()}
+        figures |= {"device": self.device, "device_mb": 0.0}
         if self.device == "cuda":
             import torch
 
@@ -214,9 +215,11 @@ def main() -> None:
             sys.stderr.write(f"{args.model}: {what}\n")
             subprocess.run([sys.executable, __file__, *options, "--worker", stage, folder], check=True)
             figures = read_json(Path(folder) / f"{stage}.json")
-            lines.append(f"{what:22} {figures['seconds']:9.1f} {figures['mb']:9.0f} {figures['device_mb']:9.0f}\n")
+            lines.append(
+                f"{what:22} {figures['seconds']:9.1f} {figures['cpu']:9.1f} {figures['mb']:9.0f} {figures['device_mb']:9.0f}\n"
+            )
     sys.stdout.write(f"{args.model}, {args.samples} samples a task, {args.threads} threads, {figures['device']}\n")
-    sys.stdout.write(f"{'stage':22} {'seconds':>9} {'peak MB':>9} {'GPU MB':>9}\n" + "".join(lines))
+    sys.stdout.write(f"{'stage':22} {'seconds':>9} {'CPU s':>9} {'peak MB':>9} {'GPU MB':>9}\n" + "".join(lines))
 
 
 if __name__ == "__main__":
