@@ -59,7 +59,6 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
     experts.check([task.name for task in tasks], family, "experts")
     suite = Suite(
         name=config["suite"],
-        title=config["title"] or config["suite"],
         family=config["family"],
         base=base,
         experts=experts,

@@ -114,7 +114,7 @@ class Suite:
     """A checked config.
 
     Attributes:
-        name, title: of the suite.
+        name: of the suite.
         family: the model family's name.
         base, experts: the sources, built from their options.
         tasks: task definitions in order.
@@ -126,7 +126,6 @@ class Suite:
     """
 
     name: str
-    title: str
     family: str
     base: Any
     experts: Any

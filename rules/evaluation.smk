@@ -19,7 +19,6 @@ rule evaluate_model:
         family=SUITE.family,
         folders=evaluated_folders,
         tasks=wanted_tasks,
-        metrics=wanted_metrics,
         batch_size=SUITE.evaluation_batch,
         code=code_hash(
             "pmqbench.evaluation.zero_shot", "pmqbench.records", FAMILY.__module__
