@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 from pmqbench.code_hash import code_hash
 from pmqbench.config import check_files, load_suite
 from pmqbench.errors import PMQError
+from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import hash8
 from pmqbench.merging.base import MERGERS
@@ -26,10 +27,13 @@ except PMQError as error:
     raise WorkflowError(f"The configuration cannot be used: {error}") from None
 
 FAMILY = FAMILIES.get(SUITE.family)()
+PROTOCOL = PROTOCOLS.get(FAMILY.protocol)()
 MODEL_FILES = [FAMILY.weights_file, FAMILY.config_file, "manifest.json"]
 TASKS = {task.name: task for task in SUITE.tasks}
 DATA_TASKS = {task.data_id: task.name for task in SUITE.tasks}
-DATA_CODE = sorted({type(task.data_source()).__module__ for task in SUITE.tasks})
+DATA_SOURCES = {type(task.data_source()).__module__ for task in SUITE.tasks}
+DATA_CODE = [PROTOCOL.data_code, *sorted(DATA_SOURCES)]
+DATA_SUFFIX = PROTOCOL.task_class.suffix
 TARGETS = {target.report: target for target in SUITE.targets.values()}
 PAIRS = [pair for target in TARGETS.values() for pair in target.pairs]
 MERGES = {merge.id: merge for merge, _ in PAIRS}
@@ -38,6 +42,7 @@ EXPERTS = {SUITE.expert_id(task): task for task in SUITE.tasks}
 
 DATA = "results/data"
 MODELS = "results/experts"
+BASE = f"{MODELS}/{SUITE.base_id}"
 HEADS = f"results/heads/{SUITE.base_id}"
 MERGED = "results/merged"
 QUANTIZED = "results/quantized"
@@ -73,11 +78,20 @@ wildcard_constraints:
 
 
 def data_file(task, split):
-    return f"{DATA}/{TASKS[task].data_id}/{split}.safetensors"
+    return f"{DATA}/{TASKS[task].data_id}/{split}{DATA_SUFFIX}"
 
 
 def model_files(folder):
     return [f"{folder}/{name}" for name in MODEL_FILES]
+
+
+def base_files():
+    return [*model_files(BASE), *(f"{BASE}/{name}" for name in PROTOCOL.base_files)]
+
+
+def reader_file(task):
+    """What reads the task's answers from a model's output: its zero-shot head, or the base's tokenizer."""
+    return PROTOCOL.reader(task, BASE, HEADS)
 
 
 def quantized_files(folder):
@@ -100,15 +114,21 @@ def data_task(wildcards):
 
 
 def task_prompts(wildcards):
-    return [
-        {"classnames": TASKS[task].classnames, "templates": TASKS[task].templates}
-        for task in wanted_tasks(wildcards)
-    ]
+    """(class names, templates) of each wanted task."""
+    tasks = [TASKS[name] for name in wanted_tasks(wildcards)]
+    return [(task.classnames, task.templates) for task in tasks]
 
 
 def base_inputs(wildcards):
     """A base that is trained here needs every task's training data."""
     return [data_file(task, "train") for task in TASKS] if SUITE.base.trains else []
+
+
+def base_prompts(wildcards):
+    """The prompts a base that is trained here sees."""
+    if not SUITE.base.trains:
+        return {}
+    return {name: (task.classnames, task.templates) for name, task in TASKS.items()}
 
 
 def expert_task(wildcards):
@@ -121,9 +141,9 @@ def expert_inputs(wildcards):
         return {}
     task = expert_task(wildcards)
     return {
-        "base": model_files(f"{MODELS}/{SUITE.base_id}"),
+        "base": model_files(BASE),
         "data": data_file(task, "train"),
-        "head": f"{HEADS}/{task}.safetensors",
+        "head": reader_file(task),
     }
 
 
@@ -169,9 +189,15 @@ def quantizer_code(wildcards):
     return code_hash(
         "pmqbench.quantization.calibrate",
         "pmqbench.quantization.storage",
+        PROTOCOL.data_code,
         FAMILY.__module__,
         method,
     )
+
+
+def calibration_readers():
+    """Readers that make calibration batches, one a task, or none."""
+    return [reader_file(task) for task in TASKS if PROTOCOL.calibrates_with_reader]
 
 
 def wanted_tasks(wildcards):
@@ -230,8 +256,8 @@ def evaluated_files(wildcards):
     ]
 
 
-def task_heads(wildcards):
-    return [f"{HEADS}/{task}.safetensors" for task in wanted_tasks(wildcards)]
+def task_readers(wildcards):
+    return [reader_file(task) for task in wanted_tasks(wildcards)]
 
 
 def test_data(wildcards):
