@@ -1,8 +1,8 @@
 """Files from the Hugging Face hub, for models (`sources/hub.py`) and data sets (`tasks/sources/hub.py`).
 
-Only files that are used, of one commit, verified against the hub's checksums; errors name the repository and the remedy. Everything
-goes through huggingface_hub's own cache, so HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and tokens work as everywhere. A download that is
-cut off resumes; a file in the cache is not fetched again, and with a pinned commit no request is made at all.
+Only files that are used, of one commit, verified against the hub's checksums; errors name the repository and the remedy.
+Everything goes through huggingface_hub's own cache, so HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and tokens work as everywhere.
+A download that is cut off resumes; a file in the cache is not fetched again, and a pinned commit needs no request at all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The clip family: CLIP models as transformers stores them, CLIPModel (a base) and CLIPVisionModel (experts).
 
-transformers >= 5 dropped the prefix `vision_model.` from CLIPVisionModel's keys; both forms read. An open_clip checkpoint of the
-same tower is rewritten in this layout when it is brought in.
+transformers >= 5 dropped the prefix `vision_model.` from CLIPVisionModel's keys; both forms read. An open_clip checkpoint of
+the same tower is rewritten in this layout when it is brought in.
 """
 
 from __future__ import annotations
