@@ -18,6 +18,7 @@ from pmqbench.merging.base import MERGERS
 from pmqbench.options import build_options, check_schema
 from pmqbench.quantization.base import QUANTIZERS, check_group_size
 from pmqbench.recipes import MergeRecipe, QuantRecipe, Suite, Target
+from pmqbench.reporting.published import load_published
 from pmqbench.sources.base import SOURCES
 from pmqbench.tasks.definitions import load_tasks
 from pmqbench.tasks.kinds import check_kinds
@@ -74,6 +75,7 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
         calibration_batch=config["calibration"]["batch_size"],
         batch_jobs=config["batch_jobs"],
         reference=_reference(config),
+        strict=_strict(config),
     )
     return replace(suite, targets=_Targets(config, suite, family).all())
 
@@ -201,6 +203,14 @@ def _reference(config: Mapping[str, Any]) -> str:
     name = config.get("reference", next(iter(quantizers)))
     _named(quantizers, name, "quantizer", "reference")
     return name
+
+
+def _strict(config: Mapping[str, Any]) -> bool:
+    """Whether the gate stops the suite; ConfigError where no published numbers could ever close it."""
+    if config["strict"] and load_published(config["suite"]) is None:
+        what = f'there are no published numbers of suite "{config["suite"]}" to be strict about.'
+        raise ConfigError(what, where="strict", remedy="Remove it, or see docs/reporting.md for how to add them.")
+    return config["strict"]
 
 
 def _named(recipes: Mapping[str, Any], name: str, kind: str, where: str) -> Any:

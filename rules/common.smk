@@ -19,6 +19,7 @@ from pmqbench.merging.base import MERGERS
 from pmqbench.quantization.base import QUANTIZERS as QUANTIZER_METHODS
 from pmqbench.recipes import FULL_PRECISION_BITS
 from pmqbench.reporting import PLOTS
+from pmqbench.reporting.published import expert_values, load_published, pair_up
 
 try:
     check_files(workflow.configfiles)
@@ -39,6 +40,7 @@ PAIRS = [pair for target in TARGETS.values() for pair in target.pairs]
 MERGES = {merge.id: merge for merge, _ in PAIRS}
 QUANTIZERS = {quantizer.id: quantizer for _, quantizer in PAIRS}
 EXPERTS = {SUITE.expert_id(task): task for task in SUITE.tasks}
+PUBLISHED = load_published(SUITE.name)
 
 DATA = "results/data"
 MODELS = "results/experts"
@@ -48,6 +50,7 @@ MERGED = "results/merged"
 QUANTIZED = "results/quantized"
 EVALUATIONS = "results/evaluations"
 REPORTS = "results/suites"
+GATES = f"results/gates/{SUITE.name}.json"
 
 # A small suite does all seeds and tasks of a recipe in one job (imports cost more than the work); a large one, one job each.
 SEED_PATTERNS = (
@@ -169,6 +172,11 @@ def tuning_file(wildcards):
     )
 
 
+def gate_file():
+    """The experts' gate, where there are published numbers: merges wait for it, but a newer one redoes none."""
+    return [ancient(GATES)] if PUBLISHED else []
+
+
 def quantizer_ids(calibrated):
     return [
         name
@@ -260,6 +268,17 @@ def task_readers(wildcards):
     return [reader_file(task) for task in wanted_tasks(wildcards)]
 
 
+def expert_records(wildcards):
+    return [
+        f"{EVALUATIONS}/experts/{expert}/{task.name}.json"
+        for expert, task in EXPERTS.items()
+    ]
+
+
+def published_experts(wildcards):
+    return {**expert_values(PUBLISHED), "tolerances": PUBLISHED.tolerances()}
+
+
 def test_data(wildcards):
     return [data_file(task, "test") for task in wanted_tasks(wildcards)]
 
@@ -319,6 +338,15 @@ def layer_files(wildcards):
     return [row["path"] for row in layer_rows(wildcards)]
 
 
+def published_pairs(wildcards):
+    models = [entry[:3] for entry in models_of(TARGETS[wildcards.report])]
+    return pair_up(PUBLISHED, models, list(TASKS))
+
+
+def published_tolerances(wildcards):
+    return PUBLISHED.tolerances()
+
+
 def report_name(wildcards):
     return wildcards.report
 
@@ -347,6 +375,7 @@ def target_files(target):
             "leaderboard.md",
             "comparisons.csv",
             "tracked.json",
+            *(("reproduction.csv", "reproduction.md") if PUBLISHED else ()),
         )
         return [
             *(f"{folder}/{name}" for name in names),

@@ -45,3 +45,20 @@ use rule evaluate_model as evaluate_seeds with:
         f"results/logs/evaluate_seeds/{{merge}}/{{quantizer}}{SEED_LOG}{TASK_LOG}.log",
     benchmark:
         f"results/benchmarks/evaluate_seeds/{{merge}}/{{quantizer}}{SEED_LOG}{TASK_LOG}.jsonl"
+
+
+rule check_experts:
+    input:
+        expert_records,
+    output:
+        GATES,
+    log:
+        f"results/logs/check_experts/{SUITE.name}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        published=published_experts,
+        strict=SUITE.strict,
+        code=code_hash("pmqbench.reporting.gates"),
+    script:
+        "../scripts/check_experts.py"

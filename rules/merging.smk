@@ -5,6 +5,7 @@ rule tune_scaling:
         experts=expert_files(),
         data=[data_file(task, "validation") for task in TASKS],
         readers=[reader_file(task) for task in TASKS],
+        gate=gate_file(),
     output:
         f"{MERGED}/{{merge}}/tuning.json",
     log:
@@ -30,6 +31,7 @@ rule merge_experts:
         base=model_files(BASE),
         experts=expert_files(),
         tuning=tuning_file,
+        gate=gate_file(),
     output:
         model_files(f"{MERGED}/{{merge}}"),
     log:

@@ -54,6 +54,7 @@ def test_defaults_are_filled_in():
         (lambda c: c.update(seeds=["a"]), ["seeds.0", "'a' is not of type 'integer'"]),
         (lambda c: c.update(bits=[5]), ["bits.0", "5 is not one of [2, 3, 4, 8, 16]"]),
         (lambda c: c.update(suite="../x"), ["suite", "does not match"]),
+        (lambda c: c.update(strict=True), ["strict", 'no published numbers of suite "mini"', "Remove it"]),
         (lambda c: c["merges"].update({"a b": {"method": "ties"}}), ["merges", '"a b" cannot be part of a path']),
         (
             lambda c: c["merges"].update(x={"method": "tise"}),
