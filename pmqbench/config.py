@@ -11,16 +11,20 @@ from typing import Any
 import yaml
 
 from pmqbench.errors import ConfigError, did_you_mean
+from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import check_name
 from pmqbench.merging.base import MERGERS
 from pmqbench.options import build_options, check_schema
 from pmqbench.quantization.base import QUANTIZERS, check_group_size
 from pmqbench.recipes import MergeRecipe, QuantRecipe, Suite, Target
+from pmqbench.reporting.published import load_published
 from pmqbench.sources.base import SOURCES
-from pmqbench.tasks.definitions import load_task
+from pmqbench.tasks.definitions import load_tasks
+from pmqbench.tasks.kinds import check_kinds
 
 SCHEMA = Path(__file__).parents[1] / "config" / "schema.yaml"
+RECIPES = SCHEMA.parent / "recipes"
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -50,10 +54,12 @@ def read_config(path: str | Path) -> dict[str, Any]:
 def load_suite(config: Mapping[str, Any]) -> Suite:
     """The suite a config describes; ConfigError names key path, what is wrong and what to do."""
     schema = read_config(SCHEMA)
-    check_schema(dict(config), schema, "")
+    config = with_recipes(config)
+    check_schema(config, schema, "")
     config = with_defaults(config, schema, schema)
     family = FAMILIES.get(config["family"], "family")()
-    tasks = tuple(load_task(name, f"tasks.{i}") for i, name in enumerate(config["tasks"]))
+    tasks = load_tasks(config["tasks"])
+    check_kinds(tasks, PROTOCOLS.get(family.protocol).task_class, config["family"])
     base, experts = (_source(config[key], key) for key in ("base", "experts"))
     base.check([""], family, "base")
     experts.check([task.name for task in tasks], family, "experts")
@@ -69,8 +75,31 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
         calibration_batch=config["calibration"]["batch_size"],
         batch_jobs=config["batch_jobs"],
         reference=_reference(config),
+        strict=_strict(config),
     )
     return replace(suite, targets=_Targets(config, suite, family).all())
+
+
+def with_recipes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config on top of the file of `config/recipes/` that its key `recipes` names; the key itself goes."""
+    own = {key: value for key, value in config.items() if key != "recipes"}
+    if "recipes" not in config:
+        return own
+    known = {path.stem: path for path in RECIPES.glob("*.yaml")}
+    name = str(config["recipes"])
+    if name not in known:
+        raise ConfigError(f"there is no config/recipes/{name}.yaml.", where="recipes", remedy=did_you_mean(name, known))
+    return _on_top(read_config(known[name]), own)
+
+
+def _on_top(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings merge, everything else is replaced, as Snakemake merges config files; null takes a shared key away."""
+    both = {
+        key: _on_top(below[key], value)
+        for key, value in above.items()
+        if isinstance(below.get(key), Mapping) and isinstance(value, Mapping)
+    }
+    return {key: value for key, value in {**below, **above, **both}.items() if value is not None}
 
 
 def with_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
@@ -174,6 +203,14 @@ def _reference(config: Mapping[str, Any]) -> str:
     name = config.get("reference", next(iter(quantizers)))
     _named(quantizers, name, "quantizer", "reference")
     return name
+
+
+def _strict(config: Mapping[str, Any]) -> bool:
+    """Whether the gate stops the suite; ConfigError where no published numbers could ever close it."""
+    if config["strict"] and load_published(config["suite"]) is None:
+        what = f'there are no published numbers of suite "{config["suite"]}" to be strict about.'
+        raise ConfigError(what, where="strict", remedy="Remove it, or see docs/reporting.md for how to add them.")
+    return config["strict"]
 
 
 def _named(recipes: Mapping[str, Any], name: str, kind: str, where: str) -> Any:

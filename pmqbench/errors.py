@@ -28,6 +28,10 @@ class DataError(PMQError):
     """A file, tensor or data set is missing, corrupted or of another shape than its peers."""
 
 
+class HubError(PMQError):
+    """A model hub cannot be reached, refuses access, or has not what was asked for."""
+
+
 class NumericalError(PMQError):
     """NaN or Inf where numbers should be, or a matrix that cannot be factorised."""
 

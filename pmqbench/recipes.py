@@ -123,6 +123,7 @@ class Suite:
         evaluation_batch, calibration_batch: examples per forward pass.
         batch_jobs: whether one job does all seeds and tasks of a recipe.
         reference: display name of the quantizer that reports compare the others with.
+        strict: whether an expert that is not as good as published stops the suite.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Suite:
     calibration_batch: int
     batch_jobs: bool
     reference: str
+    strict: bool
 
     @property
     def base_id(self) -> str:

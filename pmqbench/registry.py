@@ -25,6 +25,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str) -> None:
         self.kind, self.package = kind, package
         self._classes: dict[str, type[T]] = {}
+        self._schemas: dict[type[T], dict[str, Any]] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator that makes the class known as `name` in configs."""
@@ -58,4 +59,7 @@ class Registry(Generic[T]):
         """JSON schema of the options of `name`: types, ranges, defaults; unknown keys are refused."""
         from pydantic import TypeAdapter
 
-        return {**TypeAdapter(self.get(name, where)).json_schema(), "additionalProperties": False}
+        cls = self.get(name, where)
+        if cls not in self._schemas:  # some milliseconds each, and a suite asks for hundreds
+            self._schemas[cls] = {**TypeAdapter(cls).json_schema(), "additionalProperties": False}
+        return self._schemas[cls]

@@ -12,12 +12,14 @@ from snakemake.exceptions import WorkflowError
 from pmqbench.code_hash import code_hash
 from pmqbench.config import check_files, load_suite
 from pmqbench.errors import PMQError
+from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import hash8
 from pmqbench.merging.base import MERGERS
 from pmqbench.quantization.base import QUANTIZERS as QUANTIZER_METHODS
 from pmqbench.recipes import FULL_PRECISION_BITS
 from pmqbench.reporting import PLOTS
+from pmqbench.reporting.published import expert_values, load_published, pair_up
 
 try:
     check_files(workflow.configfiles)
@@ -26,23 +28,29 @@ except PMQError as error:
     raise WorkflowError(f"The configuration cannot be used: {error}") from None
 
 FAMILY = FAMILIES.get(SUITE.family)()
+PROTOCOL = PROTOCOLS.get(FAMILY.protocol)()
 MODEL_FILES = [FAMILY.weights_file, FAMILY.config_file, "manifest.json"]
 TASKS = {task.name: task for task in SUITE.tasks}
 DATA_TASKS = {task.data_id: task.name for task in SUITE.tasks}
-DATA_CODE = sorted({type(task.data_source()).__module__ for task in SUITE.tasks})
+DATA_SOURCES = {type(task.data_source()).__module__ for task in SUITE.tasks}
+DATA_CODE = [PROTOCOL.data_code, *sorted(DATA_SOURCES)]
+DATA_SUFFIX = PROTOCOL.task_class.suffix
 TARGETS = {target.report: target for target in SUITE.targets.values()}
 PAIRS = [pair for target in TARGETS.values() for pair in target.pairs]
 MERGES = {merge.id: merge for merge, _ in PAIRS}
 QUANTIZERS = {quantizer.id: quantizer for _, quantizer in PAIRS}
 EXPERTS = {SUITE.expert_id(task): task for task in SUITE.tasks}
+PUBLISHED = load_published(SUITE.name)
 
 DATA = "results/data"
 MODELS = "results/experts"
+BASE = f"{MODELS}/{SUITE.base_id}"
 HEADS = f"results/heads/{SUITE.base_id}"
 MERGED = "results/merged"
 QUANTIZED = "results/quantized"
 EVALUATIONS = "results/evaluations"
 REPORTS = "results/suites"
+GATES = f"results/gates/{SUITE.name}.json"
 
 # A small suite does all seeds and tasks of a recipe in one job (imports cost more than the work); a large one, one job each.
 SEED_PATTERNS = (
@@ -73,11 +81,20 @@ wildcard_constraints:
 
 
 def data_file(task, split):
-    return f"{DATA}/{TASKS[task].data_id}/{split}.safetensors"
+    return f"{DATA}/{TASKS[task].data_id}/{split}{DATA_SUFFIX}"
 
 
 def model_files(folder):
     return [f"{folder}/{name}" for name in MODEL_FILES]
+
+
+def base_files():
+    return [*model_files(BASE), *(f"{BASE}/{name}" for name in PROTOCOL.base_files)]
+
+
+def reader_file(task):
+    """What reads the task's answers from a model's output: its zero-shot head, or the base's tokenizer."""
+    return PROTOCOL.reader(task, BASE, HEADS)
 
 
 def quantized_files(folder):
@@ -100,15 +117,21 @@ def data_task(wildcards):
 
 
 def task_prompts(wildcards):
-    return [
-        {"classnames": TASKS[task].classnames, "templates": TASKS[task].templates}
-        for task in wanted_tasks(wildcards)
-    ]
+    """(class names, templates) of each wanted task."""
+    tasks = [TASKS[name] for name in wanted_tasks(wildcards)]
+    return [(task.classnames, task.templates) for task in tasks]
 
 
 def base_inputs(wildcards):
     """A base that is trained here needs every task's training data."""
     return [data_file(task, "train") for task in TASKS] if SUITE.base.trains else []
+
+
+def base_prompts(wildcards):
+    """The prompts a base that is trained here sees."""
+    if not SUITE.base.trains:
+        return {}
+    return {name: (task.classnames, task.templates) for name, task in TASKS.items()}
 
 
 def expert_task(wildcards):
@@ -121,9 +144,9 @@ def expert_inputs(wildcards):
         return {}
     task = expert_task(wildcards)
     return {
-        "base": model_files(f"{MODELS}/{SUITE.base_id}"),
+        "base": model_files(BASE),
         "data": data_file(task, "train"),
-        "head": f"{HEADS}/{task}.safetensors",
+        "head": reader_file(task),
     }
 
 
@@ -149,6 +172,11 @@ def tuning_file(wildcards):
     )
 
 
+def gate_file():
+    """The experts' gate, where there are published numbers: merges wait for it, but a newer one redoes none."""
+    return [ancient(GATES)] if PUBLISHED else []
+
+
 def quantizer_ids(calibrated):
     return [
         name
@@ -169,9 +197,15 @@ def quantizer_code(wildcards):
     return code_hash(
         "pmqbench.quantization.calibrate",
         "pmqbench.quantization.storage",
+        PROTOCOL.data_code,
         FAMILY.__module__,
         method,
     )
+
+
+def calibration_readers():
+    """Readers that make calibration batches, one a task, or none."""
+    return [reader_file(task) for task in TASKS if PROTOCOL.calibrates_with_reader]
 
 
 def wanted_tasks(wildcards):
@@ -230,8 +264,19 @@ def evaluated_files(wildcards):
     ]
 
 
-def task_heads(wildcards):
-    return [f"{HEADS}/{task}.safetensors" for task in wanted_tasks(wildcards)]
+def task_readers(wildcards):
+    return [reader_file(task) for task in wanted_tasks(wildcards)]
+
+
+def expert_records(wildcards):
+    return [
+        f"{EVALUATIONS}/experts/{expert}/{task.name}.json"
+        for expert, task in EXPERTS.items()
+    ]
+
+
+def published_experts(wildcards):
+    return {**expert_values(PUBLISHED), "tolerances": PUBLISHED.tolerances()}
 
 
 def test_data(wildcards):
@@ -293,6 +338,15 @@ def layer_files(wildcards):
     return [row["path"] for row in layer_rows(wildcards)]
 
 
+def published_pairs(wildcards):
+    models = [entry[:3] for entry in models_of(TARGETS[wildcards.report])]
+    return pair_up(PUBLISHED, models, list(TASKS))
+
+
+def published_tolerances(wildcards):
+    return PUBLISHED.tolerances()
+
+
 def report_name(wildcards):
     return wildcards.report
 
@@ -321,6 +375,7 @@ def target_files(target):
             "leaderboard.md",
             "comparisons.csv",
             "tracked.json",
+            *(("reproduction.csv", "reproduction.md") if PUBLISHED else ()),
         )
         return [
             *(f"{folder}/{name}" for name in names),

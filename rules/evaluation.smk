@@ -3,7 +3,7 @@ rule evaluate_model:
     input:
         models=evaluated_files,
         data=test_data,
-        heads=task_heads,
+        readers=task_readers,
     output:
         expand(f"{EVALUATIONS}/{{{{model}}}}/{{tasks}}.json", tasks=TASK_PATTERNS),
     log:
@@ -20,9 +20,7 @@ rule evaluate_model:
         folders=evaluated_folders,
         tasks=wanted_tasks,
         batch_size=SUITE.evaluation_batch,
-        code=code_hash(
-            "pmqbench.evaluation.zero_shot", "pmqbench.records", FAMILY.__module__
-        ),
+        code=code_hash(PROTOCOL.__module__, "pmqbench.records", FAMILY.__module__),
     script:
         "../scripts/evaluate_model.py"
 
@@ -47,3 +45,20 @@ use rule evaluate_model as evaluate_seeds with:
         f"results/logs/evaluate_seeds/{{merge}}/{{quantizer}}{SEED_LOG}{TASK_LOG}.log",
     benchmark:
         f"results/benchmarks/evaluate_seeds/{{merge}}/{{quantizer}}{SEED_LOG}{TASK_LOG}.jsonl"
+
+
+rule check_experts:
+    input:
+        expert_records,
+    output:
+        GATES,
+    log:
+        f"results/logs/check_experts/{SUITE.name}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        published=published_experts,
+        strict=SUITE.strict,
+        code=code_hash("pmqbench.reporting.gates"),
+    script:
+        "../scripts/check_experts.py"

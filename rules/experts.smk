@@ -1,16 +1,16 @@
 # Data, base, experts and zero-shot heads.
 rule prepare_task:
     output:
-        train=f"{DATA}/{{data_id}}/train.safetensors",
-        validation=f"{DATA}/{{data_id}}/validation.safetensors",
-        test=f"{DATA}/{{data_id}}/test.safetensors",
+        train=f"{DATA}/{{data_id}}/train{DATA_SUFFIX}",
+        validation=f"{DATA}/{{data_id}}/validation{DATA_SUFFIX}",
+        test=f"{DATA}/{{data_id}}/test{DATA_SUFFIX}",
     log:
         "results/logs/prepare_task/{data_id}.log",
     conda:
         "../envs/pmqbench.yaml"
     params:
         task=data_task,
-        code=code_hash("pmqbench.tasks.splits", *DATA_CODE),
+        code=code_hash(*DATA_CODE),
     script:
         "../scripts/prepare_task.py"
 
@@ -19,7 +19,7 @@ rule fetch_base:
     input:
         data=base_inputs,
     output:
-        model_files(f"{MODELS}/{SUITE.base_id}"),
+        base_files(),
     log:
         f"results/logs/fetch_base/{SUITE.base_id}.log",
     benchmark:
@@ -29,7 +29,7 @@ rule fetch_base:
     threads: JOB_THREADS
     params:
         source=config["base"],
-        prompts={task.name: (task.classnames, task.templates) for task in SUITE.tasks},
+        prompts=base_prompts,
         code=code_hash(SUITE.base.code),
     script:
         "../scripts/fetch_base.py"
@@ -37,7 +37,7 @@ rule fetch_base:
 
 rule build_heads:
     input:
-        model_files(f"{MODELS}/{SUITE.base_id}"),
+        model_files(BASE),
     output:
         [f"{HEADS}/{task}.safetensors" for task in TASK_PATTERNS],
     log:
@@ -63,7 +63,7 @@ rule fetch_expert:
         "results/benchmarks/fetch_expert/{expert}.jsonl"
     conda:
         "../envs/pmqbench.yaml"
-    threads: JOB_THREADS
+    threads: JOB_THREADS if SUITE.experts.trains else 1
     params:
         source=config["experts"],
         task=expert_task,

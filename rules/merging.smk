@@ -1,10 +1,11 @@
 # Merging; a scaling may be chosen on the validation splits first.
 rule tune_scaling:
     input:
-        base=model_files(f"{MODELS}/{SUITE.base_id}"),
+        base=model_files(BASE),
         experts=expert_files(),
         data=[data_file(task, "validation") for task in TASKS],
-        heads=[f"{HEADS}/{task}.safetensors" for task in TASKS],
+        readers=[reader_file(task) for task in TASKS],
+        gate=gate_file(),
     output:
         f"{MERGED}/{{merge}}/tuning.json",
     log:
@@ -18,6 +19,7 @@ rule tune_scaling:
         family=SUITE.family,
         recipe=merge_recipe,
         tasks=list(TASKS),
+        metrics=[task.metric for task in SUITE.tasks],
         batch_size=SUITE.evaluation_batch,
         code=merge_code,
     script:
@@ -26,9 +28,10 @@ rule tune_scaling:
 
 rule merge_experts:
     input:
-        base=model_files(f"{MODELS}/{SUITE.base_id}"),
+        base=model_files(BASE),
         experts=expert_files(),
         tuning=tuning_file,
+        gate=gate_file(),
     output:
         model_files(f"{MERGED}/{{merge}}"),
     log:

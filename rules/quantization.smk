@@ -27,6 +27,7 @@ use rule quantize_model as calibrate_model with:
         merged=model_files(f"{MERGED}/{{merge}}"),
         experts=expert_files(),
         data=[data_file(task, "train") for task in TASKS],
+        readers=calibration_readers(),
     output:
         [
             file

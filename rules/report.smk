@@ -46,6 +46,34 @@ rule rank_models:
         "../scripts/rank_models.py"
 
 
+rule compare_published:
+    input:
+        records=f"{REPORTS}/{{report}}/records.parquet",
+        gates=GATES,
+    output:
+        csv=report(
+            f"{REPORTS}/{{report}}/reproduction.csv",
+            category="Reproduction",
+            caption="../docs/captions/reproduction.rst",
+        ),
+        markdown=report(
+            f"{REPORTS}/{{report}}/reproduction.md",
+            category="Reproduction",
+            caption="../docs/captions/reproduction.rst",
+        ),
+    log:
+        "results/logs/compare_published/{report}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        report=report_name,
+        pairs=published_pairs,
+        tolerances=published_tolerances,
+        code=code_hash("pmqbench.reporting.reproduction"),
+    script:
+        "../scripts/compare_published.py"
+
+
 rule plot_comparison:
     input:
         records=f"{REPORTS}/{{report}}/records.parquet",

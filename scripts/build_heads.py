@@ -10,9 +10,9 @@ from pmqbench.jobs import run_job, start_torch
 def main(job):
     start_torch(job.threads)
     family = FAMILIES.get(job.params.family)()
-    for prompts, path in zip(job.params.prompts, job.output, strict=True):
-        head = family.head(Path(job.input[0]).parent, list(prompts["classnames"]), list(prompts["templates"]))
-        save_checkpoint(path, head)
+    base = Path(job.input[0]).parent
+    for (classnames, templates), path in zip(job.params.prompts, job.output, strict=True):
+        save_checkpoint(path, family.head(base, list(classnames), list(templates)))
 
 
 run_job(main, snakemake)

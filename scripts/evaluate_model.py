@@ -3,42 +3,42 @@
 import time
 from pathlib import Path
 
-from safetensors.torch import load_file
-
-from pmqbench.evaluation.zero_shot import classify
+from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json
 from pmqbench.jobs import device_name, run_job, start_torch
 from pmqbench.records import Record, pack_outcomes, peak_memory_mb, provenance, write_record
-from pmqbench.tasks.splits import load_split
 
 
 def main(job):
     device = start_torch(job.threads)
     family = FAMILIES.get(job.params.family)()
+    protocol = PROTOCOLS.get(family.protocol)()
     splits = [
-        (task, load_file(head), *load_split(data))
-        for task, head, data in zip(job.params.tasks, job.input.heads, job.input.data, strict=True)
+        (task, metric, protocol.examples(Path(data), Path(reader)))
+        for task, metric, data, reader in zip(
+            job.params.tasks, job.params.metrics, job.input.data, job.input.readers, strict=True
+        )
     ]
     outputs = iter(job.output)
     for folder in map(Path, job.params.folders):
         manifest = read_json(folder / "manifest.json")
         model = family.build(folder, str(folder)).to(device)
-        for task, head, images, labels in splits:
+        for task, metric, examples in splits:
             started = time.perf_counter()
-            outcome = classify(model, head, images, labels, job.params.batch_size, device, f"{folder}, task {task}")
+            score = protocol.evaluate(model, examples, metric, job.params.batch_size, device, f"{folder}, task {task}")
             path = Path(next(outputs))
             record = Record(
                 model=path.parent.relative_to("results/evaluations").as_posix(),
                 kind={"base": "base", "experts": "expert", "merged": "merged", "quantized": "quantized"}[path.parts[2]],
                 task=task,
                 seed=manifest["recipe"].get("seed"),
-                metric="accuracy",
-                value=outcome.accuracy,
-                n=len(labels),
-                standard_error=outcome.standard_error,
-                loss=outcome.loss.double().mean().item(),
-                correct=pack_outcomes(outcome.correct.numpy()),
+                metric=metric,
+                value=score.value,
+                n=score.n,
+                standard_error=score.standard_error,
+                loss=score.loss,
+                correct=None if score.correct is None else pack_outcomes(score.correct),
                 size_bytes=manifest["size_bytes"],
                 seconds=round(time.perf_counter() - started, 4),
                 peak_memory_mb=peak_memory_mb(),

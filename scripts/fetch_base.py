@@ -15,8 +15,8 @@ def main(job):
     family = FAMILIES.get(suite.family)()
     folder = Path(job.output[0]).parent
     data = {task.name: Path(path) for task, path in zip(suite.tasks, job.input.data, strict=True)} if suite.base.trains else {}
-    suite.base.fetch_base(folder, family, data, suite.tasks, job.threads)
-    finish_model(job, family, folder, {"source": job.params.source}, data, started, "base")
+    found = suite.base.fetch_base(folder, family, data, suite.tasks, job.threads) or {}
+    finish_model(job, family, folder, {"source": job.params.source, **found}, data, started, "base")
 
 
 run_job(main, snakemake)

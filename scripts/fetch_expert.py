@@ -17,8 +17,9 @@ def main(job):
     task = next(task for task in suite.tasks if task.name == job.params.task)
     inputs = {name: Path(job.input[name]) for name in ("data", "head") if job.input.get(name)}
     base = Path(job.input.base[0]).parent if job.input.get("base") else None
-    suite.experts.fetch_expert(folder, family, task, base, inputs.get("data"), inputs.get("head"), job.threads)
-    finish_model(job, family, folder, {"source": job.params.source, "task": task.name}, inputs, started, f"expert {task.name}")
+    found = suite.experts.fetch_expert(folder, family, task, base, inputs.get("data"), inputs.get("head"), job.threads) or {}
+    recipe = {"source": job.params.source, "task": task.name, **found}
+    finish_model(job, family, folder, recipe, inputs, started, f"expert {task.name}")
 
 
 run_job(main, snakemake)

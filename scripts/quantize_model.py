@@ -3,13 +3,13 @@
 import time
 from pathlib import Path
 
+from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import write_json
 from pmqbench.jobs import expert_folders, run_job, start_torch, write_manifest
 from pmqbench.quantization.calibrate import Expert, quantize_model
 from pmqbench.quantization.storage import packed_bytes, save_codes
 from pmqbench.recipes import quantizer_of
-from pmqbench.tasks.splits import draw_sample, load_split
 
 
 def main(job):
@@ -25,7 +25,7 @@ def main(job):
     inputs = {"merged": merged / family.weights_file} | {task: path / family.weights_file for task, path in folders.items()}
     for seed, folder in zip(job.params.get("seeds", [None]), map(Path, job.params.folders), strict=True):
         started = time.perf_counter()
-        calibration = {} if seed is None else calibration_batches(job, method.calibration_samples, seed)
+        calibration = {} if seed is None else calibration_batches(job, family, method.calibration_samples, seed)
         quantized = quantize_model(family.build(merged, "merged model").to(device), method, calibration, experts)
         family.save(folder, quantized.tensors, merged, {"method": job.params.recipe["method"]})
         save_codes(folder / "codes.safetensors", quantized.codes)
@@ -38,13 +38,14 @@ def main(job):
         write_manifest(folder, recipe, inputs, job.params.code, size, time.perf_counter() - started, device, job.threads)
 
 
-def calibration_batches(job, samples, seed):
-    """Task -> batches of uint8 images, drawn from the training split with the run's seed."""
-    batches = {}
-    for task, path in zip(job.params.tasks, job.input.data, strict=True):
-        images, _ = load_split(path)
-        batches[task] = images[draw_sample(len(images), samples, seed, task)].split(job.params.batch_size)
-    return batches
+def calibration_batches(job, family, samples, seed):
+    """Task -> batches as the model's `embed` takes them, drawn from the training split with the run's seed."""
+    protocol = PROTOCOLS.get(family.protocol)()
+    readers = job.input.get("readers") or [None] * len(job.params.tasks)
+    return {
+        task: protocol.calibration_batches(Path(split), reader and Path(reader), task, samples, seed, job.params.batch_size)
+        for task, split, reader in zip(job.params.tasks, job.input.data, readers, strict=True)
+    }
 
 
 run_job(main, snakemake)

@@ -54,6 +54,7 @@ def test_defaults_are_filled_in():
         (lambda c: c.update(seeds=["a"]), ["seeds.0", "'a' is not of type 'integer'"]),
         (lambda c: c.update(bits=[5]), ["bits.0", "5 is not one of [2, 3, 4, 8, 16]"]),
         (lambda c: c.update(suite="../x"), ["suite", "does not match"]),
+        (lambda c: c.update(strict=True), ["strict", 'no published numbers of suite "mini"', "Remove it"]),
         (lambda c: c["merges"].update({"a b": {"method": "ties"}}), ["merges", '"a b" cannot be part of a path']),
         (
             lambda c: c["merges"].update(x={"method": "tise"}),
@@ -153,3 +154,62 @@ def test_conda_environment_equals_the_lock():
     direct = re.findall(r'^  "([A-Za-z0-9_-]+)[<>=]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     (pip,) = [part["pip"] for part in read_config(ROOT / "envs" / "pmqbench.yaml")["dependencies"] if isinstance(part, dict)]
     assert dict(line.split("==") for line in pip) == {name.replace("_", "-"): lock[name.replace("_", "-")] for name in direct}
+
+
+def test_shared_recipes_merge_and_null_takes_one_away():
+    config = read_config(ROOT / "config" / "clip-vit-b32-ta8.yaml")
+    config |= {"group_sizes": ["channel"], "merges": {"ties": None}, "quantizers": {"awq": None, "epmq": {"anchor": 1}}}
+    target = load_suite(config).targets["default"]
+    assert [(merge.name, quantizer.name) for merge, quantizer in target.pairs] == [
+        ("ta", "rtn"),
+        ("ta", "gptq"),
+        ("ta", "epmq"),
+    ]
+    assert target.pairs[2][1].method.anchor == 1
+
+
+OWN = {"name": "mine", "classnames": ["a", "b"], "templates": ["a {}"], "source": {"name": "local", "path": "images"}}
+
+
+def own(**changed):
+    return [OWN, {**OWN, "name": "other"} | changed]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        ("ta9", ["tasks", 'unknown task list "ta9"', 'Did you mean "ta8"?']),
+        (own(name="mine"), ["tasks", '"mine" stands twice']),
+        (own(name="a/b"), ["tasks.1.name", '"a/b" cannot be part of a path']),
+        (own(templates=["no gap"]), ["tasks.1", "no gap"]),
+        (own(classnames=["a", "a"]), ["tasks.1.classnames", "non-unique"]),
+        (own(source={"name": "locl"}), ["source", 'Did you mean "local"?']),
+        (own(source={"name": "local"}), ["task other: source", '"path" is missing']),
+        (own(source={"name": "local", "path": "x", "imgae": "i"}), ["task other: source", 'Did you mean "image"?']),
+    ],
+)
+def test_bad_tasks(tasks, words):
+    config = read_config(ROOT / "config" / "clip-vit-b32-ta8.yaml") | {"tasks": tasks}
+    with pytest.raises(ConfigError) as caught:
+        load_suite(config)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"recipes": "papr"}, ["recipes", "no config/recipes/papr.yaml", 'Did you mean "paper"?']),
+        ({"experts": {"source": "hub", "id": "owner/one"}}, ["experts.id", "one repository", "{task}"]),
+        ({"experts": {"source": "hub", "id": "../{task}"}}, ["experts.id", "no id of a repository"]),
+        ({"experts": {"source": "hub", "id": "o/{task}", "revisions": {"mnis": "x"}}}, ["revisions", 'Did you mean "mnist"?']),
+        (
+            {"group_sizes": [100]},
+            ["quantizers.rtn", "group size 100 does not divide", "encoder.layers.0.self_attn.q_proj (768"],
+        ),
+    ],
+)
+def test_bad_paper_configs(changed, words):
+    config = read_config(ROOT / "config" / "clip-vit-b32-ta8.yaml") | changed
+    with pytest.raises(ConfigError) as caught:
+        load_suite(config)
+    assert [word for word in words if word not in str(caught.value)] == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pmqbench.checkpoints import Checkpoint
 from pmqbench.registry import Registry
@@ -44,12 +44,14 @@ class Block:
         class_token_layers: layers of which only the class token's output reaches the model's output (last block of a ViT: all
             but k and v). Their moments may count the other tokens less (`last_block_tokens: class`).
         score_layers: layers whose outputs only meet in attention scores (q and k): AWQ does not clip their ranges.
+        also: modules outside `name` that its run uses (T5: the encoder's final norm, at the end of its last block).
     """
 
     name: str
     groups: tuple[Group, ...]
     class_token_layers: frozenset[str] = frozenset()
     score_layers: frozenset[str] = frozenset()
+    also: tuple[str, ...] = ()
 
 
 class BlockModel(Protocol):
@@ -58,7 +60,11 @@ class BlockModel(Protocol):
     blocks: tuple[Block, ...]
 
     def embed(self, batch: Any) -> Any:
-        """Model input (family's own form, e.g. uint8 images (n, 3, h, w)) -> the state that enters the first block."""
+        """Model input -> the state that enters the first block.
+
+        An input is a tensor or a mapping of tensors whose first dimension are the samples: uint8 images (n, 3, h, w), token ids
+        and masks (n, tokens).
+        """
 
     def run_block(self, block: Block, state: Any) -> Any:
         """State before `block` -> state after it."""
@@ -74,7 +80,15 @@ class BlockModel(Protocol):
 
 
 class Family(Protocol):
-    """How checkpoints of a family read, save and become a model. Implementations: one file each in this package."""
+    """How checkpoints of a family read, save and become a model. Implementations: one file each in this package.
+
+    Which files make a model, and how they come into its folder, is `files.ModelFiles`, which families inherit.
+
+    Attributes:
+        protocol: name of the evaluation protocol, a file of pmqbench/evaluation/protocols/.
+    """
+
+    protocol: ClassVar[str]
 
     def tower(self, folder: Path, label: str = "") -> Checkpoint:
         """The merged-and-quantized part of the base, an expert or a merged model in `folder`, under canonical names."""
@@ -89,7 +103,7 @@ class Family(Protocol):
         """(out, in) of every quantizable linear layer, by canonical name, from the model's config file alone."""
 
     def head(self, base: Path, classnames: list[str], templates: list[str]) -> dict[str, torch.Tensor]:
-        """The task's zero-shot head from the base.
+        """The task's zero-shot head from the base; only families with the protocol "zero_shot" have it.
 
         Returns:
             {"classes": (classes, dim) normalised, "projection": (dim, width) of the tower, "logit_scale": () exponentiated}.

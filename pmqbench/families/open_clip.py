@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pmqbench.checkpoints import Checkpoint, Slot, save_checkpoint
 from pmqbench.errors import DataError
 from pmqbench.families.base import FAMILIES
+from pmqbench.families.files import ModelFiles
 from pmqbench.families.vision_config import VisionConfig, tower_names
 from pmqbench.files import read_json
 
@@ -44,11 +45,12 @@ PACKED = {"self_attn.q_proj": 0, "self_attn.k_proj": 1, "self_attn.v_proj": 2}
 
 @FAMILIES.register("open_clip")
 @dataclass(frozen=True)
-class OpenClip:
+class OpenClip(ModelFiles):
     """Family of open_clip models with a plain ViT vision tower (`pool_type: tok`, no attentional pooling, no layer scale)."""
 
     weights_file = WEIGHTS
     config_file = CONFIG
+    protocol = "zero_shot"
 
     def tower(self, folder: Path, label: str = "") -> Checkpoint:
         """See Family."""

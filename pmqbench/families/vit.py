@@ -100,7 +100,11 @@ class VisionTower(nn.Module):
         self.blocks = config.blocks()
 
     def embed(self, batch: Tensor) -> Tensor:
-        """uint8 RGB images (n, 3, h, w) of the tower's size -> (n, tokens, width)."""
+        """uint8 RGB images (n, 3, h, w) of the tower's size -> (n, tokens, width); DataError for images of another size."""
+        size = self.config.image_size
+        if batch.shape[-2:] != (size, size):
+            what = f"images are {batch.shape[-1]} x {batch.shape[-2]} pixels, the model takes {size} x {size}."
+            raise DataError(what, where="vision tower", remedy="Set `image_size` of the task's source to the model's.")
         pixels = (batch.to(self.mean.device).to(self.mean.dtype) / 255 - self.mean) / self.std
         return self.pre_layrnorm(self.embeddings(pixels))
 

@@ -23,7 +23,7 @@ from pmqbench.quantization.grid import LayerCodes
 from pmqbench.quantization.layer_record import layer_records
 from pmqbench.quantization.moments import Pool, TaskMoments, Teacher
 from pmqbench.quantization.problem import Expert, Problem, Solution, stack
-from pmqbench.quantization.streams import Stream, expert_stream, merged_stream
+from pmqbench.quantization.streams import Stream, expert_stream, first_samples, merged_stream, sample_count
 
 __all__ = ["Expert", "QuantizedModel", "quantize_model"]
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Run:
 def quantize_model(
     model: BlockModel,
     method: Quantizer,
-    calibration: Mapping[str, Sequence[Tensor]],
+    calibration: Mapping[str, Sequence[Any]],
     experts: Mapping[str, Expert],
     progress: bool = True,
 ) -> QuantizedModel:
@@ -112,7 +112,7 @@ def quantize_model(
 
 
 def _start(
-    model: BlockModel, method: Quantizer, calibration: Mapping[str, Sequence[Tensor]], experts: Mapping[str, Expert]
+    model: BlockModel, method: Quantizer, calibration: Mapping[str, Sequence[Any]], experts: Mapping[str, Expert]
 ) -> Run:
     sampling = method.sampling()
     run = Run(model, method, sampling, experts)
@@ -129,16 +129,16 @@ def _start(
         by_experts = sampling.teacher == "experts"
         run.teacher = expert_stream(experts, calibration, _device(model)) if by_experts else merged_stream(run.student)
     if sampling.probe_samples:
-        first = {task: batches[0][: sampling.probe_samples] for task, batches in calibration.items()}
+        first = {task: first_samples(batches[0], sampling.probe_samples) for task, batches in calibration.items()}
         run.probe = Stream(model, {task: [model.embed(batch)] for task, batch in first.items()})
     return run
 
 
-def _check_calibration(calibration: Mapping[str, Sequence[Tensor]]) -> None:
+def _check_calibration(calibration: Mapping[str, Sequence[Any]]) -> None:
     if not calibration:
         raise DataError("there is no calibration task.", where="calibration", remedy="Give at least one task.")
     for task, batches in calibration.items():
-        if not batches or any(len(batch) == 0 for batch in batches):
+        if not batches or any(sample_count(batch) == 0 for batch in batches):
             what = "the calibration set is empty or has an empty batch."
             raise DataError(what, where=f"calibration of {task}", remedy="Check its data set.")
 

@@ -75,9 +75,10 @@ def expert_stream(experts: Mapping[str, Expert], calibration: Mapping[str, Seque
         states[task] = [model.embed(batch) for batch in batches]
 
     def enter(task: str, block: Block) -> None:
-        body = model.get_submodule(block.name)
-        tensors = {name: experts[task].tensor(f"{block.name}.{name}", like) for name, like in body.state_dict().items()}
-        body.load_state_dict(tensors, assign=True)
+        for part in (block.name, *block.also):
+            body = model.get_submodule(part)
+            tensors = {name: experts[task].tensor(f"{part}.{name}", like) for name, like in body.state_dict().items()}
+            body.load_state_dict(tensors, assign=True)
 
     return Stream(model, states, enter)
 
@@ -85,6 +86,16 @@ def expert_stream(experts: Mapping[str, Expert], calibration: Mapping[str, Seque
 def merged_stream(student: Stream) -> Stream:
     """The same states in a copy of the model, which stays as it is while the model is quantized."""
     return Stream(copy.deepcopy(student.model), {task: list(states) for task, states in student.states.items()})
+
+
+def sample_count(batch: Any) -> int:
+    """Samples of a batch: a tensor, or a mapping of tensors, whose first dimension they are."""
+    return len(next(iter(batch.values())) if isinstance(batch, Mapping) else batch)
+
+
+def first_samples(batch: Any, count: int) -> Any:
+    """The first `count` samples of a batch."""
+    return {name: part[:count] for name, part in batch.items()} if isinstance(batch, Mapping) else batch[:count]
 
 
 def state_tensors(state: Any) -> list[Tensor]:

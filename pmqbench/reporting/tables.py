@@ -13,7 +13,7 @@ from pmqbench.reporting.statistics import Summary
 COLUMNS = ("rank", "merge", "quantizer", "bits", "group_size", "seeds", "average", "ci_low", "ci_high", "normalised", "size_mb")
 PERCENT = ("average", "ci_low", "ci_high", "normalised")
 POINTS = ("difference", "ci_low", "ci_high", "se_examples", "se_seeds")
-TEXT_COLUMNS = ("suite", "merge", "quantizer", "reference", "verdict")
+TEXT_COLUMNS = ("suite", "merge", "quantizer", "reference", "verdict", "setting", "task", "source")
 REFERENCE_KINDS = ("base", "expert")
 
 HOW = """\

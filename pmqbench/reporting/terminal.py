@@ -16,24 +16,28 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from pmqbench.errors import DataError
+from pmqbench.reporting.published import AVERAGE, DIFFERS, tally
 
 WIDTH, UNBOUNDED = 100, 10_000
 LEADING = ("rank", "merge", "quantizer", "bits", "group_size", "average", "ci_low", "normalised", "size_mb")
 SHORT = LEADING[:7]
 HEADINGS = {"rank": "#", "group_size": "group", "ci_low": "95 % interval", "normalised": "norm.", "size_mb": "MB"}
 FIRST_TASK = 11
-FILES = ("report.html", "leaderboard.md", "comparisons.csv", "plots/*.png")
+FILES = ("report.html", "leaderboard.md", "comparisons.csv", "reproduction.md", "plots/*.png")
 NOTE = "Percent; intervals: bootstrap over test examples and seeds; norm.: relative to the experts."
 TEXT = ("merge", "quantizer")
 
 
-def print_leaderboard(csv_path: str | Path, files: Sequence[str | Path] = (), console: Console | None = None) -> None:
+def print_leaderboard(
+    csv_path: str | Path, files: Sequence[str | Path] = (), console: Console | None = None, notes: Sequence[str] = (NOTE,)
+) -> None:
     """Prints a leaderboard and what to open next.
 
     Args:
         csv_path: leaderboard.csv of a suite.
         files: files to name below the table.
         console: where to; the terminal by default.
+        notes: sentences between the two.
     """
     console = console or Console()
     with open(csv_path, encoding="utf-8", newline="") as handle:
@@ -48,7 +52,8 @@ def print_leaderboard(csv_path: str | Path, files: Sequence[str | Path] = (), co
     layouts = [build(rows, columns) for columns in (wide, LEADING, SHORT)]  # what does not fit is in the CSV
     fitting = [table for table in layouts if Measurement.get(console, room, table).maximum <= width]
     console.print(fitting[0] if fitting else layouts[-1], width=width)
-    console.print(NOTE, width=width)
+    for note in notes:
+        console.print(note, width=width, highlight=False)
     for path in files:
         console.print(f"  {path}", soft_wrap=True, highlight=False)
 
@@ -73,7 +78,21 @@ def interval(row: Mapping[str, str]) -> str:
 def show(report: Path) -> None:
     """Prints the leaderboard of a report's folder and names its files."""
     files = [path for pattern in FILES for path in sorted(report.glob(pattern))]
-    print_leaderboard(report / "leaderboard.csv", [report / "leaderboard.csv", *files])
+    print_leaderboard(report / "leaderboard.csv", [report / "leaderboard.csv", *files], notes=[NOTE, *reproduced(report)])
+
+
+def reproduced(report: Path) -> list[str]:
+    """A sentence on the published numbers, and one on each expert that is not as good as published; [] if there are none."""
+    path = report / "reproduction.csv"
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    notes = [f"Published numbers: {tally([row['verdict'] for row in rows])}."]
+    for row in rows:
+        if (row["kind"], row["verdict"]) == ("expert", DIFFERS) and row["task"] != AVERAGE:
+            notes.append(f"WARNING: the expert of {row['task']} has {row['ours']} %, published {row['published']}.")
+    return notes
 
 
 if __name__ == "__main__":

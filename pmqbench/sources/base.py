@@ -37,13 +37,19 @@ class Source(Protocol):
     def model_config(self) -> Mapping[str, Any] | None:
         """The base's model config if it can be known before any work, for checks of layer shapes; else None."""
 
-    def fetch_base(self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...], threads: int) -> None:
-        """Writes the base into `folder`; `data` holds each task's training split if `trains`."""
+    def fetch_base(
+        self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...], threads: int
+    ) -> Mapping[str, str] | None:
+        """Writes the base into `folder`; `data` holds each task's training split if `trains`.
+
+        Returns:
+            What the manifest should know beyond the source's options, e.g. the commit that a branch stood for.
+        """
 
     def fetch_expert(
         self, folder: Path, family: Any, task: Task, base: Path | None, data: Path | None, head: Path | None, threads: int
-    ) -> None:
-        """Writes the task's expert into `folder`; base, data and head are given if `trains`."""
+    ) -> Mapping[str, str] | None:
+        """Writes the task's expert into `folder`; base, data and head are given if `trains`. Returns as `fetch_base`."""
 
 
 SOURCES: Registry[Any] = Registry("model source", "pmqbench.sources")

@@ -1,8 +1,7 @@
-"""Models from local folders in the family's own layout: anyone's base and experts."""
+"""Models from local folders, or bare safetensors files, in the family's own layout: anyone's base and experts."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from pmqbench.errors import ConfigError
-from pmqbench.files import atomic_path, hash8, read_json
+from pmqbench.errors import ConfigError, DataError
+from pmqbench.files import hash8, read_json
 from pmqbench.sources.base import SOURCES
 
 if TYPE_CHECKING:
@@ -24,54 +23,75 @@ if TYPE_CHECKING:
 class LocalFolders:
     """Folders on this machine; they are linked, not copied, and read again when a file changes."""
 
-    path: Annotated[str, Field(min_length=1, description='Folder; "{task}" stands for the task\'s name (experts).')]
+    path: Annotated[
+        str, Field(min_length=1, description='Folder, or .safetensors file; "{task}" stands for the task\'s name (experts).')
+    ]
+    config: Annotated[
+        str | None, Field(description="Config file of bare .safetensors files; the config beside the weights by default.")
+    ] = None
 
     trains: ClassVar[bool] = False
     code: ClassVar[str] = "pmqbench.sources.local"
 
     def check(self, names: Sequence[str], family: Any, where: str) -> None:
         """See Source: every folder must hold weights and config."""
-        for folder in [self._folder(name) for name in names]:
-            for name in (family.weights_file, family.config_file):
-                if not (folder / name).is_file():
-                    what = f'folder "{folder}" has no {name}.' if folder.is_dir() else f'there is no folder "{folder}".'
-                    raise ConfigError(what, where=f"{where}.path", remedy="Give a folder that holds weights and config.")
+        for name in names:
+            place = self._place(name)
+            if not place.exists():
+                kind = "file" if place.suffix == ".safetensors" else "folder"
+                what = f'there is no {kind} "{place}".'
+                raise ConfigError(what, where=f"{where}.path", remedy="Give a folder that holds weights and config.")
+            try:
+                self._files(name, family, base=name == "")
+            except DataError as error:
+                what = error.what.replace("there is no", f'folder "{place}" has no', 1)
+                raise ConfigError(what, where=f"{where}.path", remedy=error.remedy) from error
 
     def base_id(self, suite: Suite) -> str:
         """See Source."""
-        return self._id(suite, self._folder(""), "base")
+        return self._id(suite, "", "base")
 
     def expert_id(self, suite: Suite, task: Task) -> str:
         """See Source."""
-        return self._id(suite, self._folder(task.name), task.name)
+        return self._id(suite, task.name, task.name)
 
     def model_config(self) -> Mapping[str, Any] | None:
         """See Source: read from the folder (only a base has one folder)."""
-        configs = sorted(self._folder("").glob("*config.json"))
+        place = self._place("")
+        configs = [Path(self.config)] if self.config else sorted(place.glob("*config.json"))
         return read_json(configs[0]) if configs else None
 
     def fetch_base(self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...], threads: int) -> None:
         """See Source."""
-        self._link(self._folder(""), folder, family)
+        family.bring(self._files("", family, base=True), folder)
 
     def fetch_expert(
         self, folder: Path, family: Any, task: Task, base: Path | None, data: Path | None, head: Path | None, threads: int
     ) -> None:
         """See Source."""
-        self._link(self._folder(task.name), folder, family)
+        family.bring(self._files(task.name, family, base=False), folder)
 
-    def _folder(self, task: str) -> Path:
+    def _place(self, task: str) -> Path:
         return Path(self.path.replace("{task}", task)).expanduser().resolve()
 
-    def _id(self, suite: Suite, folder: Path, role: str) -> str:
-        """The model's role and a hash of path, sizes and times: shows a change without reading gigabytes."""
-        files = [(file.name, *_stamp(file)) for file in sorted(folder.glob("*")) if file.is_file()]
-        return f"local-{role}-{hash8([suite.family, self.path, files])}"
+    def _files(self, task: str, family: Any, base: bool) -> dict[str, Path]:
+        """The model's files by the names that the family gives them."""
+        place = self._place(task)
+        if place.is_dir():
+            found = {path.name: path for path in place.iterdir() if path.is_file()}
+        else:
+            beside = place.with_name(family.config_file)
+            config = Path(self.config).expanduser().resolve() if self.config else beside
+            found = {family.weights_file: place} | ({family.config_file: config} if config.is_file() else {})
+        return {name: found[name] for name in family.needed(found, base, str(place))}
 
-    def _link(self, source: Path, target: Path, family: Any) -> None:
-        for name in (family.weights_file, family.config_file):
-            with atomic_path(target / name) as temporary:
-                os.symlink(source / name, temporary)
+    def _id(self, suite: Suite, task: str, role: str) -> str:
+        """The model's role and a hash of path, sizes and times: shows a change without reading gigabytes at every start."""
+        place = self._place(task)
+        paths = sorted(place.glob("*")) if place.is_dir() else [place]
+        paths += [Path(self.config).expanduser()] if self.config else []
+        files = [(file.name, *_stamp(file)) for file in paths if file.is_file()]
+        return f"local-{role}-{hash8([suite.family, self.path, files])}"
 
 
 def _stamp(file: Path) -> tuple[int, int]:

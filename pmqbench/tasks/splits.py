@@ -1,12 +1,18 @@
-"""A task's split as a safetensors file: images uint8 (n, 3, h, w) and labels int64 (n,)."""
+"""A task's split as a safetensors file: images uint8 (n, 3, h, w) and labels int64 (n,).
+
+Large splits are written batch by batch and read through the file's mapped pages: 32,768 images of 224 pixels take 4.9 GB.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from pmqbench.errors import DataError
 from pmqbench.files import atomic_path
@@ -15,28 +21,64 @@ if TYPE_CHECKING:
     import torch
 
 
-def save_split(path: str | Path, images: np.ndarray, labels: np.ndarray, classes: int, where: str) -> None:
+@dataclass(frozen=True)
+class ImageStream:
+    """Images that are decoded as they are written.
+
+    Attributes:
+        shape: (n, 3, h, w).
+        batches: uint8 (b, 3, h, w) that make n images together.
+    """
+
+    shape: tuple[int, ...]
+    batches: Iterable[np.ndarray]
+
+
+def save_split(path: str | Path, images: np.ndarray | ImageStream, labels: np.ndarray, classes: int, where: str) -> None:
     """Checks a split and writes it whole or not at all.
 
     Raises:
         DataError: no examples, shapes that do not fit, or labels outside 0 .. classes - 1.
     """
-    if len(images) == 0:
+    stream = images if isinstance(images, ImageStream) else ImageStream(images.shape, [images])
+    if stream.shape[0] == 0:
         raise DataError("the split is empty.", where=where, remedy="Check the data source.")
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or len(images) != len(labels):
-        raise DataError(
-            f"images {images.dtype} {images.shape} with {len(labels)} labels.",
-            where=where,
-            remedy="A data source yields uint8 images (n, 3, h, w) and as many labels.",
-        )
+    if len(stream.shape) != 4 or stream.shape[1] != 3 or stream.shape[0] != len(labels):
+        raise _unfit(f"shape {stream.shape} with {len(labels)} labels", where)
     if labels.min() < 0 or labels.max() >= classes:
         raise DataError(
             f"labels from {labels.min()} to {labels.max()}, but the task has {classes} classes.",
             where=where,
             remedy="The task's class names and its data are of different tasks or versions.",
         )
-    with atomic_path(path) as temporary:
-        save_file({"images": np.ascontiguousarray(images), "labels": labels.astype(np.int64)}, temporary)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(_header(stream.shape))
+        file.write(labels.astype("<i8").tobytes())
+        written = 0
+        for batch in stream.batches:
+            if batch.dtype != np.uint8 or batch.shape[1:] != stream.shape[1:]:
+                raise _unfit(f"{batch.dtype} {batch.shape}", where)
+            file.write(np.ascontiguousarray(batch).data)
+            written += len(batch)
+        if written != len(labels):
+            raise _unfit(f"{written} of them with {len(labels)} labels", where)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """The head of a safetensors file with labels and, after them, images of `shape`."""
+    start, count = 8 * shape[0], int(np.prod(shape))
+    tensors = {
+        "labels": {"dtype": "I64", "shape": [shape[0]], "data_offsets": [0, start]},
+        "images": {"dtype": "U8", "shape": list(shape), "data_offsets": [start, start + count]},
+    }
+    text = json.dumps(tensors).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _unfit(what: str, where: str) -> DataError:
+    remedy = "A data source yields uint8 images (n, 3, h, w) and as many labels."
+    return DataError(f"images {what}.", where=where, remedy=remedy)
 
 
 def load_arrays(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -46,11 +88,11 @@ def load_arrays(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_split(path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and labels as tensors."""
-    import torch
+    """Images and labels as tensors over the file's mapped pages: only what is used takes memory."""
+    from safetensors.torch import load_file as map_file
 
-    images, labels = load_arrays(path)
-    return torch.from_numpy(images), torch.from_numpy(labels)
+    split = map_file(path)
+    return split["images"], split["labels"]
 
 
 def draw_sample(total: int, count: int, seed: int, task: str) -> np.ndarray:

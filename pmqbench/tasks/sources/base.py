@@ -1,20 +1,31 @@
-"""What a data source is: a frozen dataclass of options that yields a task's splits as arrays."""
+"""What a data source is: a frozen dataclass of options that yields a task's splits."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
 
 from pmqbench.registry import Registry
 
 if TYPE_CHECKING:
-    import numpy as np
+    from pmqbench.tasks.kinds import Task
 
 
-class DataSource(Protocol):
-    """Yields images ready for the tower, decoded and resized but not normalised."""
+class DataSource(ABC):
+    """Yields what a kind of task is made of."""
 
-    def split(self, task: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images uint8 (n, 3, h, w), RGB, and labels int64 (n,) of "train", "validation" or "test", in a fixed order."""
+    def state(self) -> Any:
+        """What else than the options decides the data (JSON): sizes and times of local files; None if nothing does."""
+        return None
+
+    @abstractmethod
+    def split(self, task: Task, split: str) -> Any:
+        """The examples of "train", "validation" or "test", in a fixed order.
+
+        Returns:
+            For images: uint8 (n, 3, h, w), RGB, decoded and resized but not normalised, and labels int64 (n,). For text: rows,
+            each a mapping of columns to values.
+        """
 
 
 DATA_SOURCES: Registry[Any] = Registry("data source", "pmqbench.tasks.sources")

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from pmqbench.tasks.sources.base import DATA_SOURCES
+from pmqbench.tasks.sources.base import DATA_SOURCES, DataSource
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from pmqbench.tasks.definitions import Task
+
 
 @DATA_SOURCES.register("mini")
 @dataclass(frozen=True, kw_only=True)
-class MiniImages:
+class MiniImages(DataSource):
     """Procedural images from a seed."""
 
     seed: Annotated[int, Field(ge=0, description="Seed of the generator.")] = 0
 
-    def split(self, task: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    def split(self, task: Task, split: str) -> tuple[np.ndarray, np.ndarray]:
         """See DataSource."""
         from pmqbench.tasks.mini import generate
 
-        return generate(task, split, self.seed)
+        return generate(task.name, split, self.seed)

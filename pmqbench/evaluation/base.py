@@ -1,0 +1,77 @@
+"""What an evaluation protocol is: how a family's models see a task's examples, and how their answers are scored.
+
+A family names its protocol; rules and scripts ask the protocol and know neither images nor text. No torch here: rules read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pmqbench.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pmqbench.families.base import BlockModel
+    from pmqbench.tasks.definitions import Task
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model's result on one task.
+
+    Attributes:
+        value: the task's metric, 0..1 (rho: -1..1).
+        standard_error: of `value`, from examples.
+        n: examples.
+        correct: bool (n,), whether each answer is right; None for a metric without per-example outcomes.
+        loss: mean cross-entropy in nats; None where the protocol has none.
+    """
+
+    value: float
+    standard_error: float
+    n: int
+    correct: np.ndarray | None = None
+    loss: float | None = None
+
+
+class EvaluationProtocol(Protocol):
+    """How a kind of task is put to a model. Implementations: one file each in pmqbench/evaluation/protocols/.
+
+    Attributes:
+        task_class: the class of task definitions it takes.
+        data_code: module that keeps the examples and makes batches of them, for code hashes.
+        base_files: files of the base's folder, beside the model itself, that readers are.
+        calibrates_with_reader: whether calibration batches need the reader too.
+    """
+
+    task_class: ClassVar[type[Task]]
+    data_code: ClassVar[str]
+    base_files: ClassVar[tuple[str, ...]]
+    calibrates_with_reader: ClassVar[bool]
+
+    def reader(self, task: str, base: str, heads: str) -> str:
+        """The file that reads a task's answers from the model's output: its zero-shot head, or the base's tokenizer.
+
+        Args:
+            task: its name.
+            base: folder of the base.
+            heads: folder of the heads made from this base.
+        """
+
+    def calibration_batches(
+        self, split: Path, reader: Path | None, task: str, samples: int, seed: int, batch_size: int
+    ) -> Sequence[Any]:
+        """Batches for the model's `embed`: `samples` examples of the task's training split, drawn with the seed."""
+
+    def examples(self, split: Path, reader: Path) -> Any:
+        """A task's split, ready for `evaluate`."""
+
+    def evaluate(self, model: BlockModel, examples: Any, metric: str, batch_size: int, device: str, where: str) -> Score:
+        """Scores the model on `examples`; NumericalError naming `where` if its outputs are NaN or Inf."""
+
+
+PROTOCOLS: Registry[Any] = Registry("evaluation protocol", "pmqbench.evaluation.protocols")

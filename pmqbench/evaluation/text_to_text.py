@@ -1,0 +1,79 @@
+"""Greedy answers of a text-to-text model, and their scores: exact match, and Spearman's rho of the numbers in them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from pmqbench.evaluation.base import Score
+from pmqbench.tasks.text import encode, padded
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+MAX_ANSWER_TOKENS = 10  # the start token included: `max_length` of the reference protocol
+
+
+class Generator(Protocol):
+    """A model that answers; see T5Model.generate."""
+
+    def generate(self, batch: dict[str, Tensor], max_length: int, where: str) -> Tensor:
+        """Token ids and mask of prompts -> token ids of answers."""
+
+
+def answers(model: Generator, tokenizer: Tokenizer, prompts: Sequence[str], batch_size: int, where: str) -> list[str]:
+    """The greedy answer to each prompt, in the order of `prompts`; prompts of like length share a batch."""
+    tokens = encode(tokenizer, prompts)
+    order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
+    texts = [""] * len(tokens)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        ids, mask = padded([tokens[index] for index in chosen])
+        made = model.generate({"input_ids": ids, "attention_mask": mask}, MAX_ANSWER_TOKENS, where)
+        for index, text in zip(chosen, tokenizer.decode_batch(made.tolist(), skip_special_tokens=True), strict=True):
+            texts[index] = text
+    return texts
+
+
+def exact_match(made: Sequence[str], targets: Sequence[str], where: str) -> Score:
+    """Share of answers that are their target, letter by letter; binomial standard error."""
+    correct = np.array([answer == target for answer, target in zip(made, targets, strict=True)])
+    accuracy = float(correct.mean())
+    return Score(accuracy, math.sqrt(accuracy * (1 - accuracy) / len(correct)), len(correct), correct)
+
+
+def spearman(made: Sequence[str], targets: Sequence[str], where: str) -> Score:
+    """Spearman's rho between the answers and targets as numbers; an answer that is no number counts as 0.
+
+    Standard error: (1 - rho^2) sqrt((1 + rho^2 / 2) / (n - 3)), Bonett and Wright's (2000) for Fisher's z, by the delta method.
+    Answers that are all the same have no rank correlation; they score 0, and the log says so.
+    """
+    from scipy.stats import spearmanr
+
+    numbers, wanted = [number(text) for text in made], [number(text) for text in targets]
+    if len(set(numbers)) == 1:
+        log.warning("%s: every answer is %g, so Spearman's rho is not defined; it counts as 0.", where, numbers[0])
+        rho = 0.0
+    else:
+        rho = float(spearmanr(numbers, wanted).statistic)
+    error = (1 - rho**2) * math.sqrt((1 + rho**2 / 2) / (len(numbers) - 3))
+    return Score(rho, error, len(numbers))
+
+
+def number(text: str) -> float:
+    """The number an answer is; 0 if it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if math.isfinite(value) else 0.0
+
+
+METRICS: dict[str, Callable[[Sequence[str], Sequence[str], str], Score]] = {"accuracy": exact_match, "spearman": spearman}

@@ -1,0 +1,87 @@
+"""Models from the Hugging Face hub: weights and config, for the base also tokenizer and preprocessor, linked from its cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from pmqbench.errors import ConfigError, did_you_mean
+from pmqbench.files import hash8, read_json
+from pmqbench.hub import Repo, check_id, fetch
+from pmqbench.sources.base import SOURCES
+
+if TYPE_CHECKING:
+    from pmqbench.recipes import Suite
+    from pmqbench.tasks.definitions import Task
+
+KNOWN_CONFIGS = Path(__file__).with_name("hub_configs.json")
+
+
+@SOURCES.register("hub")
+@dataclass(frozen=True, kw_only=True)
+class HubModels:
+    """Repositories of the hub, pinned by commit."""
+
+    id: Annotated[str, Field(min_length=1, description='owner/name; "{task}" stands for the task\'s name (experts).')]
+    revision: Annotated[
+        str | None,
+        Field(description="Commit sha (best), branch or tag of every repository; null: the default branch as it is."),
+    ] = None
+    revisions: Annotated[dict[str, str], Field(description="Task -> revision, before `revision` (experts).")] = field(
+        default_factory=dict
+    )
+
+    trains: ClassVar[bool] = False
+    code: ClassVar[str] = "pmqbench.sources.hub"
+
+    def check(self, names: Sequence[str], family: Any, where: str) -> None:
+        """See Source; no request is made."""
+        if len(names) > 1 and "{task}" not in self.id:
+            raise ConfigError(f'"{self.id}" is one repository.', where=f"{where}.id", remedy='Write "{task}" for the task.')
+        for name in names:
+            check_id(self._repo(name).id, f"{where}.id")
+        for name in self.revisions:
+            if name not in names:
+                what = f'"{name}" is no task of this suite.'
+                raise ConfigError(what, where=f"{where}.revisions", remedy=did_you_mean(name, names))
+
+    def base_id(self, suite: Suite) -> str:
+        """See Source."""
+        return self._id(suite, "")
+
+    def expert_id(self, suite: Suite, task: Task) -> str:
+        """See Source."""
+        return self._id(suite, task.name)
+
+    def model_config(self) -> Mapping[str, Any] | None:
+        """See Source: of the well-known bases, so that group sizes are checked before a download."""
+        return read_json(KNOWN_CONFIGS).get(self.id)
+
+    def fetch_base(
+        self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...], threads: int
+    ) -> dict[str, str]:
+        """See Source."""
+        return self._fetch("", folder, family)
+
+    def fetch_expert(
+        self, folder: Path, family: Any, task: Task, base: Path | None, data: Path | None, head: Path | None, threads: int
+    ) -> dict[str, str]:
+        """See Source."""
+        return self._fetch(task.name, folder, family)
+
+    def _repo(self, task: str) -> Repo:
+        return Repo(self.id.replace("{task}", task), revision=self.revisions.get(task, self.revision))
+
+    def _id(self, suite: Suite, task: str) -> str:
+        repo = self._repo(task)
+        return f"{repo.id.replace('/', '-')}-{hash8([suite.family, repo.id, repo.revision])}"
+
+    def _fetch(self, task: str, folder: Path, family: Any) -> dict[str, str]:
+        repo = self._repo(task)
+        snapshot = fetch(repo, lambda names, _: family.needed(names, base=not task, where=str(repo)))
+        family.bring(snapshot.files, folder)
+        return {"repository": repo.id, "commit": snapshot.commit}

@@ -1,0 +1,46 @@
+"""From stored images to what a CLIP tower takes: RGB, short side resized (bicubic), centre crop; uint8 (3, size, size)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pmqbench.errors import DataError
+
+BATCH = 256
+"""Images decoded before they are written."""
+
+
+def prepare(image: Image.Image, size: int) -> np.ndarray:
+    """CLIP's preprocessing before normalisation, as transformers' CLIPImageProcessorPil does it."""
+    rgb = image.convert("RGB")
+    short = min(rgb.size)
+    wide, high = (int(size * side / short) if side != short else size for side in rgb.size)
+    resized = rgb.resize((wide, high), Image.Resampling.BICUBIC)
+    left, top = (wide - size) // 2, (high - size) // 2
+    return np.asarray(resized.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+
+
+def decode(stored: bytes | Path, size: int, where: str) -> np.ndarray:
+    """One stored image, prepared; DataError names the place of an image that cannot be read."""
+    try:
+        with Image.open(io.BytesIO(stored) if isinstance(stored, bytes) else stored) as image:
+            return prepare(image, size)
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"the image cannot be read ({error}).", where=where, remedy="Replace or remove it.") from error
+
+
+def batches(stored: Iterable[tuple[bytes | Path, str]], size: int) -> Iterator[np.ndarray]:
+    """(image, its place) one after the other -> batches uint8 (b, 3, size, size)."""
+    batch = []
+    for image, where in stored:
+        batch.append(decode(image, size, where))
+        if len(batch) == BATCH:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)

@@ -1,0 +1,82 @@
+"""A text task's split: a JSON-lines file of {"input", "target"}, and how it becomes token ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pmqbench.errors import DataError
+from pmqbench.files import write_text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import Tensor
+
+Example = tuple[str, str]
+Batch = Mapping[str, "Tensor"]
+START = 0  # T5's padding token, which is also what its decoder starts from
+MAX_INPUT_TOKENS = 512
+
+
+def save_examples(path: str | Path, examples: Sequence[Example], where: str) -> None:
+    """Writes (prompt, target) pairs whole or not at all; DataError if there is none or a text is empty."""
+    if not examples:
+        raise DataError("the split is empty.", where=where, remedy="Check the data source.")
+    for index, example in enumerate(examples):
+        if not all(text.strip() for text in example):
+            raise DataError(f"example {index} has an empty prompt or target.", where=where, remedy="Remove or fill it.")
+    lines = (json.dumps({"input": prompt, "target": target}, ensure_ascii=False) for prompt, target in examples)
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def load_examples(path: str | Path) -> list[Example]:
+    """The (prompt, target) pairs of a file that `save_examples` wrote."""
+    with open(path, encoding="utf-8") as handle:
+        return [(row["input"], row["target"]) for row in map(json.loads, handle)]
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer of a tokenizer.json, cutting inputs at 512 tokens; DataError if the file is none."""
+    from tokenizers import Tokenizer
+
+    if not Path(path).is_file():
+        raise DataError("there is no such tokenizer.", where=str(path), remedy="Put the base's tokenizer.json there.")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust library raises no narrower class
+        raise DataError(f"not a tokenizer ({error}).", where=str(path), remedy="Use the base's tokenizer.json.") from error
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_INPUT_TOKENS)
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, with the end token."""
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+
+
+def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids, padded on the right, and masks (1: token, 0: padding); int64 (n, longest)."""
+    import torch
+
+    ids = torch.full((len(sequences), max(map(len, sequences))), START)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+        mask[row, : len(sequence)] = 1
+    return ids, mask
+
+
+def teacher_forced(tokenizer: Tokenizer, examples: Sequence[Example], batch_size: int) -> list[Batch]:
+    """Batches in which the decoder has read the target up to its last token: start token, then the target without its end."""
+    prompts, targets = (encode(tokenizer, texts) for texts in zip(*examples, strict=True))
+    batches = []
+    for begin in range(0, len(prompts), batch_size):
+        ids, mask = padded(prompts[begin : begin + batch_size])
+        decoder_ids, decoder_mask = padded([[START, *target[:-1]] for target in targets[begin : begin + batch_size]])
+        batches.append(
+            {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask}
+        )
+    return batches

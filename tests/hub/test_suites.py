@@ -1,0 +1,197 @@
+"""The paper's CLIP suites against the stand-in of the hub: the shipped configs, through the Snakefile, to the report."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+from pmqbench.tasks.definitions import list_names, load_task
+from tests.hub.conftest import environment
+from tests.hub.content import ROOT, VISION, data_files, expert_files, publish
+from tests.hub.server import Fault, Hub
+
+B32 = "clip-vit-b32-ta8"
+SMALL = {
+    "seeds": [0],
+    "group_sizes": ["channel"],
+    "calibration": {"samples": 4},
+    "batch_jobs": True,
+    "merges": {"ties": None},
+    "quantizers": {"awq": None},
+}
+"""Fewer recipes, seeds and samples than the paper's, so that the suite runs in a minute."""
+
+
+class Run:
+    """A working folder, a cache and a hub of its own."""
+
+    def __init__(self, hub, folder):
+        self.hub, self.work, self.home = hub, folder / "work", folder / "hf"
+        self.work.mkdir()
+        (self.work / "small.yaml").write_text(yaml.safe_dump(SMALL))
+
+    def snakemake(self, suite, *arguments, code=0, small=True):
+        configs = [str(ROOT / "config" / f"{suite}.yaml"), *(["small.yaml"] if small else [])]
+        command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--cores", "2", *arguments]
+        done = subprocess.run(
+            [*command, "--configfile", *configs],
+            cwd=self.work,
+            env=environment(self.hub, self.home),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        output = done.stdout + done.stderr
+        assert done.returncode == code, output[-6000:]
+        return output
+
+    def only_tasks(self, *names):
+        (self.work / "small.yaml").write_text(yaml.safe_dump(SMALL | {"tasks": list(names)}))
+
+    def manifests(self):
+        return {p.parent.name: json.loads(p.read_text()) for p in self.work.glob("results/experts/*/manifest.json")}
+
+
+@pytest.fixture(scope="module")
+def content():
+    """What the stand-in serves for the ta8 suite, made once."""
+    hub = Hub()
+    publish(hub, B32)
+    return hub.repositories
+
+
+@pytest.fixture
+def run(content, hub, tmp_path):
+    hub.repositories.update(content)
+    return Run(hub, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(content, tmp_path_factory):
+    with Hub() as hub:
+        hub.repositories.update(content)
+        run = Run(hub, tmp_path_factory.mktemp("ta8"))
+        hub.faults.append(Fault("clip-vit-base-patch32_gtsrb/resolve.*safetensors", cut=True))
+        run.snakemake(B32)
+        yield run
+
+
+def test_the_ta8_suite_runs_to_its_report(finished):
+    table = pd.read_csv(finished.work / f"results/suites/{B32}/leaderboard.csv")
+    assert set(list_names("ta8", "tasks")) <= set(table.columns)
+    ranked = table[table["rank"].notna()]
+    assert set(ranked["quantizer"]) == {"full precision", "rtn", "gptq", "epmq"}
+    assert table[sorted(list_names("ta8", "tasks"))].notna().all().all()
+    assert len(list(finished.work.glob("results/heads/*/*.safetensors"))) == 8
+
+
+def test_only_what_is_used_was_fetched(finished):
+    fetched = finished.hub.fetched("resolve")
+    assert not [path for path in fetched if re.search(r"contrast|pytorch_model|clip-vit.*README", path)]
+    experts = [path for path in fetched if "tanganke/clip-vit" in path]
+    assert len({path for path in experts if path.endswith("model.safetensors")}) == 8
+    assert not [path for path in experts if not re.search(r"model\.safetensors|config\.json", path)]
+
+
+def test_manifests_know_the_commits(finished):
+    made = {manifest["recipe"]["repository"]: manifest["recipe"]["commit"] for manifest in finished.manifests().values()}
+    assert made == {name: repo.commit for (kind, name), repo in finished.hub.repositories.items() if kind == "models"}
+    logs = [path.read_text() for path in finished.work.glob("results/logs/fetch_expert/*.log")]
+    assert len(logs) == 8
+    assert all("is not pinned; it is commit" in log for log in logs)
+    (base,) = (path.read_text() for path in finished.work.glob("results/logs/fetch_base/*.log"))
+    assert "pinned" not in base
+
+
+def test_another_test_split_is_a_warning(finished):
+    (log,) = (path.read_text() for path in finished.work.glob("results/logs/prepare_task/mnist-*.log"))
+    assert "16 test examples; the published split has 10000" in log
+
+
+def broken_data(run, name, message, **changed):
+    task, other = load_task(name), load_task("dtd")
+    run.hub.add("datasets", task.source["id"], data_files(task, **changed))
+    data = [f"results/data/{each.data_id}/test.safetensors" for each in (task, other)]
+    output = run.snakemake(B32, "--keep-going", *data, code=1)
+    assert re.search(message, output)
+    assert "Traceback" not in output
+    assert [(run.work / path).exists() for path in data] == [False, True]
+    run.hub.add("datasets", task.source["id"], data_files(task))
+    run.snakemake(B32, *data)
+    assert (run.work / data[0]).exists()
+
+
+def test_a_missing_column(run):
+    broken_data(run, "mnist", r"task mnist, split train: there is no column \"label\"; there are: image, digit", label="digit")
+
+
+def test_a_wrong_number_of_classes(run):
+    broken_data(run, "svhn", "task svhn, split train: the data set has 9 classes, the task 10", classes=9)
+
+
+def test_an_expert_of_another_shape(run):
+    name = "tanganke/clip-vit-base-patch32_dtd"
+    good = run.hub.repositories["models", name]
+    run.hub.add("models", name, expert_files(narrow_tower(), 0, intermediate_size=128))
+    run.only_tasks("mnist", "dtd")
+    output = run.snakemake(B32, "--until", "merge_experts", code=1)
+    assert re.search(r"error in merge_experts: .*expert dtd.*mlp\.fc1.*\(128", output)
+    assert not list(run.work.glob("results/merged/*/*.safetensors"))
+    run.hub.repositories["models", name] = good
+    for folder in run.work.glob("results/experts/*_dtd-*"):
+        shutil.rmtree(folder)
+    run.snakemake(B32, "--until", "merge_experts")
+    assert len(list(run.work.glob("results/merged/*/manifest.json"))) == 1
+
+
+def narrow_tower():
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    return CLIPVisionModel(CLIPVisionConfig(**VISION | {"intermediate_size": 128})).state_dict()
+
+
+def test_a_missing_expert_stops_only_itself(run):
+    del run.hub.repositories["models", "tanganke/clip-vit-base-patch32_svhn"]
+    run.only_tasks("mnist", "svhn")
+    output = run.snakemake(B32, "--keep-going", "--until", "fetch_expert", code=1)
+    assert "model tanganke/clip-vit-base-patch32_svhn: there is no such repository, or it is private." in output
+    assert [name.split("_")[1].split("-")[0] for name in run.manifests() if "_" in name] == ["mnist"]
+
+
+@pytest.mark.parametrize(("suite", "tasks"), [("ta8", 8), ("tall14", 14), ("tall20", 20)])
+@pytest.mark.parametrize("model", ["b32", "l14"])
+def test_dry_runs_of_all_clip_suites(run, model, suite, tasks):
+    name = f"clip-vit-{model}-{suite}"
+    merges, seeds, groups, calibrated = 2, 3, 2, 3
+    output = run.snakemake(name, "-n", "--quiet", "rules", small=False)
+    planned = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
+    assert planned.pop("total") == sum(planned.values())
+    assert planned == {
+        "all": 1,
+        "prepare_task": tasks,
+        "fetch_base": 1,
+        "fetch_expert": tasks,
+        "build_head": tasks,
+        "merge_experts": merges,
+        "quantize_model": merges * groups,
+        "calibrate_model": merges * groups * calibrated * seeds,
+        "evaluate_model": tasks * (1 + merges + merges * groups),
+        "evaluate_expert": tasks,
+        "evaluate_seeds": tasks * merges * groups * calibrated * seeds,
+        "collect_records": 1,
+        "rank_models": 1,
+        "plot_comparison": 1,
+        "track_runs": 1,
+    }
+
+
+@pytest.mark.parametrize(("target", "calibrations"), [("full", 2 * 2 * 3 * 4 * 3), ("ablations", 2 * 2 * 3 * 3 + 2 * 7 * 3)])
+def test_dry_runs_of_the_sweeps(run, target, calibrations):
+    output = run.snakemake(B32, "-n", "--quiet", "rules", target, small=False)
+    assert re.search(rf"^calibrate_model +{calibrations}$", output, re.MULTILINE)
+    assert run.hub.requests == []

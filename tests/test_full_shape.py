@@ -1,0 +1,53 @@
+"""The full-shape benchmark: the sizes of its models, and its stages on a small one."""
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from pmqbench.checkpoints import Checkpoint
+from pmqbench.files import read_json
+
+PATH = Path(__file__).parents[1] / "benchmarks" / "full_shape.py"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    spec = importlib.util.spec_from_file_location("full_shape", PATH)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("model", "parameters"), [("vit-b-32", 87_456_000), ("vit-l-14", 303_179_776)])
+def test_models_have_the_real_size(bench, model, parameters):
+    shapes = bench.shapes(*bench.MODELS[model])
+    assert sum(map(math.prod, shapes.values())) == parameters
+
+
+def test_every_stage(bench, monkeypatch, tmp_path):
+    small = bench.clip(64, 2, 112)
+    monkeypatch.setitem(bench.MODELS, "small", ("open_clip", small))
+    job = bench.Job("small", tmp_path, samples=5, batch=4, threads=1)
+    for stage in bench.STAGES:
+        job.run(stage)
+        figures = read_json(tmp_path / f"{stage}.json")
+        assert figures["seconds"] > 0
+        assert figures["mb"] > 0
+    base, merged = (job.family.tower(tmp_path / name).tensor("encoder.layers.0.mlp.fc1.weight") for name in ("base", "merged"))
+    experts = [job.family.tower(tmp_path / task).tensor("encoder.layers.0.mlp.fc1.weight") for task in bench.TASKS]
+    assert (merged - (base + 0.3 * sum(expert - base for expert in experts))).abs().max() < 1e-6
+    codes = [Checkpoint(tmp_path / method / "codes.safetensors") for method in ("gptq", "epmq")]
+    assert codes[0].names() == codes[1].names()
+    assert len({name.rsplit(".", 1)[0] for name in codes[0].names()}) >= 2 * 6
+    assert not all(bool((codes[0].tensor(name) == codes[1].tensor(name)).all()) for name in codes[0].names())
+
+
+def test_a_missing_family_is_said_plainly(bench, monkeypatch):
+    monkeypatch.setitem(bench.MODELS, "vit-b-32", ("t6", {}))
+    monkeypatch.setattr(sys, "argv", ["full_shape.py"])
+    with pytest.raises(SystemExit, match=r'vit-b-32 cannot be measured: unknown model family "t6"\.'):
+        bench.main()
