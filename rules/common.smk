@@ -215,6 +215,10 @@ def wanted_tasks(wildcards):
     return list(TASKS)
 
 
+def wanted_metrics(wildcards):
+    return [TASKS[task].metric for task in wanted_tasks(wildcards)]
+
+
 def wanted_seeds(wildcards):
     return [int(wildcards.seed)] if "seed" in wildcards.keys() else list(SUITE.seeds)
 

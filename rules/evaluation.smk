@@ -19,6 +19,7 @@ rule evaluate_model:
         family=SUITE.family,
         folders=evaluated_folders,
         tasks=wanted_tasks,
+        metrics=wanted_metrics,
         batch_size=SUITE.evaluation_batch,
         code=code_hash(PROTOCOL.__module__, "pmqbench.records", FAMILY.__module__),
     script:
