@@ -36,7 +36,7 @@ ui: install  ## Open the MLflow pages on 127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/results/mlflow.db}"
 
 test: install  ## Run the whole test suite
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope
 
 lint: install  ## ruff, snakefmt and snakemake --lint
 	$(BIN)/ruff check .

@@ -110,7 +110,7 @@ def test_bad_configs(change, words):
 def test_a_folder_without_weights_is_named(tmp_path):
     (tmp_path / "digits").mkdir()
     config = changed(lambda c: c.update(experts={"source": "local", "path": f"{tmp_path}/{{task}}"}))
-    with pytest.raises(ConfigError, match=r"digits\" has no open_clip_model\.safetensors"):
+    with pytest.raises(ConfigError, match=r"digits\" has no open_clip_config\.json"):
         load_suite(config)
 
 
@@ -179,7 +179,7 @@ def own(**changed):
     ("tasks", "words"),
     [
         ("ta9", ["tasks", 'unknown task list "ta9"', 'Did you mean "ta8"?']),
-        (own(name="mine"), ["tasks", '"mine" stands twice']),
+        (own(name="mine", templates=["the {}"]), ["tasks", '"mine" stands twice']),
         (own(name="a/b"), ["tasks.1.name", '"a/b" cannot be part of a path']),
         (own(templates=["no gap"]), ["tasks.1", "no gap"]),
         (own(classnames=["a", "a"]), ["tasks.1.classnames", "non-unique"]),

@@ -12,7 +12,7 @@ import pandas as pd
 from pmqbench.files import write_text
 from pmqbench.reporting.gates import REMEDY, gate_warnings
 from pmqbench.reporting.published import AGREES, AVERAGE, NOT_RUN, judge, tally
-from pmqbench.reporting.tables import markdown_table, write_csv
+from pmqbench.reporting.tables import markdown_table, two_decimals, write_csv
 
 NUMBERS = ("ours", "published", "difference", "tolerance")
 COLUMNS = ("setting", "kind", "merge", "quantizer", "task", *NUMBERS, "verdict", "source")
@@ -66,7 +66,7 @@ def settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def text(table: pd.DataFrame) -> pd.DataFrame:
     """The same with numbers as text of two decimals, empty where not run."""
-    numbers = table[list(NUMBERS)].map(lambda value: "" if pd.isna(value) else f"{value:.2f}")
+    numbers = table[list(NUMBERS)].map(two_decimals)
     return table.assign(**numbers).fillna("")
 
 

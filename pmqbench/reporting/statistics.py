@@ -12,6 +12,7 @@ population sampling"). Metrics without per-example outcomes get normal errors wi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ import numpy as np
 import pandas as pd
 
 from pmqbench.errors import DataError, did_you_mean
+
+log = logging.getLogger(__name__)
 
 REPLICATES = 2000
 RANDOM_SEED = 20260518
@@ -215,10 +218,19 @@ def seed_error(averages: SeedAverages) -> float:
 
 
 def normalise(values: np.ndarray, entries: pd.DataFrame, tasks: Sequence[str]) -> np.ndarray:
-    """(E, T) task values -> (E,) mean over tasks of value / the task's expert's value; DataError without experts above zero."""
+    """(E, T) task values -> (E,) mean over tasks of value / the task's expert's value; NaN where an expert is not above zero.
+
+    Raises:
+        DataError: there are no experts.
+    """
     expert = values[entries["kind"].eq("expert").to_numpy()]
-    if len(expert) != 1 or (expert <= 0).any():
-        raise DataError("every task needs one expert's record with a value above zero.", where=", ".join(tasks))
+    if len(expert) != 1:
+        raise DataError("every task needs one expert's record.", where=", ".join(tasks), remedy="Evaluate the experts.")
+    if useless := [task for task, value in zip(tasks, expert[0], strict=True) if value <= 0]:
+        log.warning(
+            "the expert of %s scores nothing, so no model's value can be normalised to the experts'.", ", ".join(useless)
+        )
+        return np.full(len(values), np.nan)
     return (values / expert).mean(axis=1)
 
 

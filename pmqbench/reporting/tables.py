@@ -49,13 +49,18 @@ def leaderboard(summary: Summary) -> pd.DataFrame:
             "bits": entries["bits"],
             "group_size": group_labels(entries),
             "seeds": entries["seeds"],
-            **{column: (100 * entries[column]).map("{:.2f}".format) for column in PERCENT},
-            "size_mb": entries["size_mb"].map("{:.2f}".format),
+            **{column: (100 * entries[column]).map(two_decimals) for column in PERCENT},
+            "size_mb": entries["size_mb"].map(two_decimals),
         }
     )
-    tasks = pd.DataFrame(100 * summary.values, columns=list(summary.tasks)).map("{:.2f}".format)
+    tasks = pd.DataFrame(100 * summary.values, columns=list(summary.tasks)).map(two_decimals)
     order = np.lexsort([-rounded, reference])  # stable
     return pd.concat([table, tasks], axis=1).iloc[order].reset_index(drop=True)
+
+
+def two_decimals(value: float) -> str:
+    """A number as tables show it; empty where there is none."""
+    return "" if pd.isna(value) else f"{value:.2f}"
 
 
 def group_labels(frame: pd.DataFrame) -> pd.Series:
@@ -66,7 +71,7 @@ def group_labels(frame: pd.DataFrame) -> pd.Series:
 
 def comparison_table(comparisons: pd.DataFrame) -> pd.DataFrame:
     """The rows of `statistics.compare` as text, in points with two decimals; an unknown standard error is empty."""
-    points = (100 * comparisons[list(POINTS)]).map(lambda value: "" if pd.isna(value) else f"{value:.2f}")
+    points = (100 * comparisons[list(POINTS)]).map(two_decimals)
     return comparisons.assign(group_size=group_labels(comparisons), **points)
 
 

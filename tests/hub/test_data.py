@@ -1,5 +1,7 @@
 """Data sets under their real ids, columns and splits, read from the stand-in into the arrays that are kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def split(task, name):
 
 @pytest.mark.parametrize("name", ["eurosat", "svhn", "pcam", "fer2013", "food101", "emnist_letters"])
 def test_data_sets_as_the_hub_has_them(here, name):
-    """A card that lists files, a configuration, boolean labels, other columns and a pinned conversion, a split called otherwise."""
+    """A card that lists files, a configuration, boolean labels, other columns, a pinned conversion, a split called otherwise."""
     task = publish(here, name)
     images, labels = split(task, "test")
     assert images.shape == (TEST, 3, 224, 224)
@@ -44,6 +46,6 @@ def test_a_split_that_is_not_there(here):
 def test_classes_in_another_order(here):
     task = publish(here, "mnist")
     names = list(task.classnames)
-    swapped = type(task)(task.name, (names[1], names[0], *names[2:]), task.templates, task.metric, task.source)
+    swapped = replace(task, classnames=(names[1], names[0], *names[2:]))
     with pytest.raises(DataError, match=r'label 0 is "0" in the data set and "1" in the task'):
         split(swapped, "test")

@@ -27,7 +27,7 @@ def finished(tmp_path_factory):
 def test_the_glue_suite_runs_to_its_report(finished):
     table = pd.read_csv(finished.work / f"results/suites/{SUITE}/leaderboard.csv")
     assert table[TASKS].notna().all().all()
-    assert set(table[table["rank"].notna()]["quantizer"]) == {"full precision", "rtn", "gptq", "epmq"}
+    assert set(table[table["rank"].notna()]["quantizer"]) == {"full precision", "rtn", "gptq", "awq", "epmq"}
     records = [json.loads(path.read_text()) for path in (finished.work / "results/evaluations").rglob("*.json")]
     assert {record["task"] for record in records if record["metric"] == "spearman"} == {"glue-stsb"}
 
@@ -73,7 +73,7 @@ def test_dry_run_of_the_glue_suite(hub, tmp_path):
     output = Run(hub, tmp_path).snakemake(SUITE, "-n", "--quiet", "rules", small=False)
     planned = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
     assert planned.pop("total") == sum(planned.values())
-    assert "build_head" not in planned
+    assert "build_heads" not in planned
     assert planned["prepare_task"] == planned["fetch_expert"] == planned["evaluate_expert"] == tasks
     assert planned["merge_experts"] == merges
     assert planned["calibrate_model"] == merges * groups * calibrated * seeds

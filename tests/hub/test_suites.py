@@ -21,10 +21,9 @@ SMALL = {
     "group_sizes": ["channel"],
     "calibration": {"samples": 4},
     "batch_jobs": True,
-    "merges": {"ties": None},
-    "quantizers": {"awq": None},
 }
-"""Fewer recipes, seeds and samples than the paper's, so that the suite runs in a minute."""
+"""Fewer seeds, groups and samples than the paper's, so that a suite runs in a minute; models, data and recipes are the suite's own."""
+FEW = SMALL | {"merges": {"ties": None}, "quantizers": {"awq": None, "gptq": None}, "reference": "rtn"}
 
 
 class Run:
@@ -33,7 +32,10 @@ class Run:
     def __init__(self, hub, folder):
         self.hub, self.work, self.home = hub, folder / "work", folder / "hf"
         self.work.mkdir()
-        (self.work / "small.yaml").write_text(yaml.safe_dump(SMALL))
+        self.smaller(SMALL)
+
+    def smaller(self, config):
+        (self.work / "small.yaml").write_text(yaml.safe_dump(config))
 
     def snakemake(self, suite, *arguments, code=0, small=True):
         configs = [str(ROOT / "config" / f"{suite}.yaml"), *(["small.yaml"] if small else [])]
@@ -51,7 +53,7 @@ class Run:
         return output
 
     def only_tasks(self, *names):
-        (self.work / "small.yaml").write_text(yaml.safe_dump(SMALL | {"tasks": list(names)}))
+        self.smaller(FEW | {"tasks": list(names)})
 
     def manifests(self):
         return {p.parent.name: json.loads(p.read_text()) for p in self.work.glob("results/experts/*/manifest.json")}
@@ -85,9 +87,37 @@ def test_the_ta8_suite_runs_to_its_report(finished):
     table = pd.read_csv(finished.work / f"results/suites/{B32}/leaderboard.csv")
     assert set(list_names("ta8", "tasks")) <= set(table.columns)
     ranked = table[table["rank"].notna()]
-    assert set(ranked["quantizer"]) == {"full precision", "rtn", "gptq", "epmq"}
+    assert set(ranked["quantizer"]) == {"full precision", "rtn", "gptq", "awq", "epmq"}
+    assert set(ranked["merge"]) == {"ta", "ties"}
     assert table[sorted(list_names("ta8", "tasks"))].notna().all().all()
     assert len(list(finished.work.glob("results/heads/*/*.safetensors"))) == 8
+
+
+def test_random_experts_do_not_pass_the_gate_and_every_published_number_is_compared(finished):
+    numbers = pd.read_csv(finished.work / f"results/suites/{B32}/reproduction.csv")
+    settings = set(numbers["setting"])
+    assert {"pre-trained", "individual", "Task Arithmetic 0.3", "TIES 0.3"} <= settings
+    quantized = numbers[numbers["kind"] == "quantized"]
+    assert set(quantized["merge"].dropna()) <= {"ta", "ties"}
+    experts = numbers[(numbers["kind"] == "expert") & (numbers["task"] != "average")]
+    assert len(experts) == 8
+    assert "differs" in set(experts["verdict"])
+    assert "experts are not as good" in (finished.work / f"results/suites/{B32}/reproduction.md").read_text()
+    assert "points where" in (finished.work / f"results/logs/check_experts/{B32}.log").read_text()
+
+
+def test_the_tall20_suite_runs_to_its_report(tmp_path):
+    name = "clip-vit-b32-tall20"
+    with Hub() as hub:
+        publish(hub, name)
+        run = Run(hub, tmp_path)
+        run.smaller(FEW)
+        run.snakemake(name)
+    table = pd.read_csv(run.work / f"results/suites/{name}/leaderboard.csv")
+    assert set(table["quantizer"]) == {"full precision", "rtn", "epmq"}
+    assert table[list_names("tall20", "tasks")].notna().all().all()
+    records = [json.loads(path.read_text()) for path in run.work.glob("results/evaluations/**/*.json")]
+    assert len(records) == 20 + 20 + 20 * 3
 
 
 def test_only_what_is_used_was_fetched(finished):
@@ -176,7 +206,7 @@ def test_dry_runs_of_all_clip_suites(run, model, suite, tasks):
         "prepare_task": tasks,
         "fetch_base": 1,
         "fetch_expert": tasks,
-        "build_head": tasks,
+        "build_heads": tasks,
         "merge_experts": merges,
         "quantize_model": merges * groups,
         "calibrate_model": merges * groups * calibrated * seeds,
@@ -185,6 +215,8 @@ def test_dry_runs_of_all_clip_suites(run, model, suite, tasks):
         "evaluate_seeds": tasks * merges * groups * calibrated * seeds,
         "collect_records": 1,
         "rank_models": 1,
+        "check_experts": 1,
+        "compare_published": 1,
         "plot_comparison": 1,
         "track_runs": 1,
     }
@@ -192,6 +224,6 @@ def test_dry_runs_of_all_clip_suites(run, model, suite, tasks):
 
 @pytest.mark.parametrize(("target", "calibrations"), [("full", 2 * 2 * 3 * 4 * 3), ("ablations", 2 * 2 * 3 * 3 + 2 * 7 * 3)])
 def test_dry_runs_of_the_sweeps(run, target, calibrations):
-    output = run.snakemake(B32, "-n", "--quiet", "rules", target, small=False)
+    output = run.snakemake(B32, target, "-n", "--quiet", "rules", small=False)
     assert re.search(rf"^calibrate_model +{calibrations}$", output, re.MULTILINE)
     assert run.hub.requests == []

@@ -6,7 +6,7 @@ from statistics import fmean
 
 import pytest
 
-from pmqbench.config import read_config
+from pmqbench.config import load_suite, read_config
 from pmqbench.errors import ConfigError
 from pmqbench.merging.simple_average import SimpleAverage
 from pmqbench.merging.task_arithmetic import TaskArithmetic
@@ -19,7 +19,7 @@ from pmqbench.reporting import published
 from pmqbench.reporting.published import AGREES, AVERAGE, DIFFERS, FOLDER, NOT_RUN, judge, load_published, pair_up
 
 CONFIGS = sorted(path for path in (Path(__file__).parents[2] / "config").glob("*.yaml") if path.name != "schema.yaml")
-GLUE = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb"]
+GLUE = [f"glue-{name}" for name in ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb")]
 CLIP = ["sun397", "stanford-cars", "resisc45", "eurosat", "svhn", "gtsrb", "mnist", "dtd"]
 CLIP += ["oxford_flowers102", "pcam", "fer2013", "oxford-iiit-pet", "stl10", "cifar100"]
 CLIP += ["cifar10", "food101", "fashion_mnist", "emnist_letters", "kmnist", "rendered-sst2"]
@@ -87,10 +87,10 @@ def test_tolerances():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_suites_have_the_tasks_of_their_published_numbers(path):
-    config = read_config(path)
-    numbers = load_published(config["suite"])
+    suite = load_suite(read_config(path))
+    numbers = load_published(suite.name)
     assert (numbers is not None) == (path.stem in SUITES)
-    assert numbers is None or list(numbers.tasks) == config["tasks"]
+    assert numbers is None or list(numbers.tasks) == [task.name for task in suite.tasks]
 
 
 @pytest.mark.parametrize(

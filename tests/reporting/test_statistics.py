@@ -5,6 +5,7 @@ import pytest
 from pmqbench.errors import DataError
 from pmqbench.reporting.collect import DTYPES
 from pmqbench.reporting.statistics import REPLICATES, compare, summarise
+from pmqbench.reporting.tables import leaderboard
 
 
 def row(merge, quantizer, seed, outcomes, kind="quantized", task="a", bits=4, **changes):
@@ -49,6 +50,18 @@ def test_averages_and_normalised_by_hand():
     expected = np.mean([np.mean([values[task, seed] for seed in range(3)]) / experts[task] for task in ("a", "b")])
     assert got["normalised"] == pytest.approx(expected, abs=1e-12)
     assert summary.entries.iloc[0]["normalised"] == 1
+
+
+def test_an_expert_that_scores_nothing_leaves_the_rest_standing(caplog):
+    rng = np.random.default_rng(2)
+    rows = references(30, rng)
+    (expert,) = [one for one in rows if one["kind"] == "expert"]
+    expert |= row(None, None, None, np.zeros(30, bool), kind="expert")
+    summary = summarise(table(*rows, row("ta", "rtn", None, rng.random(30) < 0.5)), ["a"])
+    assert summary.entries["normalised"].isna().all()
+    assert summary.entries["average"].notna().all()
+    assert "the expert of a scores nothing" in caplog.text
+    assert set(leaderboard(summary)["normalised"]) == {""}
 
 
 def test_interval_of_one_run_is_the_binomial_one():

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil
 
 from pmqbench.errors import DataError
-from pmqbench.tasks.definitions import Task, load_task
+from pmqbench.tasks.definitions import ImageTask, load_task
 from pmqbench.tasks.images import batches, decode, prepare
 from pmqbench.tasks.sampling import carve, keep
 from pmqbench.tasks.splits import ImageStream, load_arrays, load_split, save_split
@@ -157,7 +157,8 @@ def labelled(folder, split, kind):
 
 
 def local_task(folder, **options):
-    return Task("mine", CLASSES, ("{}",), "accuracy", {"name": "local", "path": str(folder), "image_size": 8, **options})
+    source = {"name": "local", "path": str(folder), "image_size": 8, **options}
+    return ImageTask(name="mine", classnames=CLASSES, templates=("{}",), source=source)
 
 
 @pytest.mark.parametrize("kind", ["folder", "numbers", "words", "arrow"])
