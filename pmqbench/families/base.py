@@ -27,16 +27,20 @@ class Group:
         norm: the norm module whose output is this input (AWQ folds scales into it; `fit_norms` refits it), or None.
         producer: the linear layer whose output reaches this input scaled channel by channel but otherwise unchanged in the
             channel order (v -> out: attention averages over tokens, not over channels), so that scales fold exactly; or None.
+        stage: which stage of its block runs these layers.
     """
 
     layers: tuple[str, ...]
     norm: str | None = None
     producer: str | None = None
+    stage: int = 0
 
 
 @dataclass(frozen=True)
 class Block:
     """One residual block: its groups in forward order.
+
+    A block runs in one or more stages, so that calibration can go on behind a group without running the block from its start.
 
     Attributes:
         name: module name relative to the model, e.g. "encoder.layers.0".
@@ -45,6 +49,8 @@ class Block:
             but k and v). Their moments may count the other tokens less (`last_block_tokens: class`).
         score_layers: layers whose outputs only meet in attention scores (q and k): AWQ does not clip their ranges.
         also: modules outside `name` that its run uses (T5: the encoder's final norm, at the end of its last block).
+        wide: stages that end with more to keep than a block's input (what attention mixed, beside the residual): where memory is
+            short they are run again instead.
     """
 
     name: str
@@ -52,10 +58,19 @@ class Block:
     class_token_layers: frozenset[str] = frozenset()
     score_layers: frozenset[str] = frozenset()
     also: tuple[str, ...] = ()
+    wide: frozenset[int] = frozenset()
+
+    @property
+    def stages(self) -> int:
+        """How many stages it runs in."""
+        return 1 + max(group.stage for group in self.groups)
 
 
 class BlockModel(Protocol):
-    """A torch.nn.Module that runs block by block. Linear layers are `torch.nn.Linear`, found by `get_submodule(name)`."""
+    """A torch.nn.Module that runs block by block. Linear layers are `torch.nn.Linear`, found by `get_submodule(name)`.
+
+    `Blockwise` has what follows from the rest.
+    """
 
     blocks: tuple[Block, ...]
 
@@ -65,6 +80,9 @@ class BlockModel(Protocol):
         An input is a tensor or a mapping of tensors whose first dimension are the samples: uint8 images (n, 3, h, w), token ids
         and masks (n, tokens).
         """
+
+    def run_stage(self, block: Block, stage: int, state: Any) -> Any:
+        """State before a stage of `block` -> state after it."""
 
     def run_block(self, block: Block, state: Any) -> Any:
         """State before `block` -> state after it."""
@@ -77,6 +95,23 @@ class BlockModel(Protocol):
 
         0 for padding. With `class_only`, tokens other than the class token weigh 0.01 in `block.class_token_layers`.
         """
+
+
+class Blockwise:
+    """The whole forward pass of a BlockModel, from its parts."""
+
+    def run_block(self: BlockModel, block: Block, state: Any) -> Any:
+        """State before `block` -> state after it."""
+        for stage in range(block.stages):
+            state = self.run_stage(block, stage, state)
+        return state
+
+    def forward(self: BlockModel, batch: Any) -> torch.Tensor:
+        """Model input -> the model's output."""
+        state = self.embed(batch)
+        for block in self.blocks:
+            state = self.run_block(block, state)
+        return self.finish(state)
 
 
 class Family(Protocol):

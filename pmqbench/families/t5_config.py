@@ -89,22 +89,24 @@ class T5Config:
         wide = tuple(f"{dense}.{part}" for part in self._wide())
         groups = [
             Group(tuple(f"{attention}.{part}" for part in "qkv"), norm=f"{block}.layer.0.layer_norm"),
-            Group((f"{attention}.o",), producer=f"{attention}.v"),
+            Group((f"{attention}.o",), producer=f"{attention}.v", stage=1),
         ]
         for name in cross:
             groups += [
-                Group((f"{name}.q",), norm=f"{block}.layer.1.layer_norm"),
-                Group((f"{name}.k", f"{name}.v")),
-                Group((f"{name}.o",), producer=f"{name}.v"),
+                Group((f"{name}.q",), norm=f"{block}.layer.1.layer_norm", stage=2),
+                Group((f"{name}.k", f"{name}.v"), stage=2),
+                Group((f"{name}.o",), producer=f"{name}.v", stage=3),
             ]
+        ends = 2 + 2 * len(cross)
         exact = self.gated or self.activation == "relu"
         groups += [
-            Group(wide, norm=f"{dense.rsplit('.', 1)[0]}.layer_norm"),
-            Group((f"{dense}.wo",), producer=wide[-1] if exact else None),
+            Group(wide, norm=f"{dense.rsplit('.', 1)[0]}.layer_norm", stage=ends),
+            Group((f"{dense}.wo",), producer=wide[-1] if exact else None, stage=ends),
         ]
         last = stack == "encoder" and i == self.num_layers - 1
         scores = frozenset(f"{name}.{part}" for name in (attention, *cross) for part in "qk")
-        return Block(block, tuple(groups), score_layers=scores, also=("encoder.final_layer_norm",) if last else ())
+        also = ("encoder.final_layer_norm",) if last else ()
+        return Block(block, tuple(groups), score_layers=scores, also=also, wide=frozenset(range(0, ends, 2)))
 
 
 def t5_config(config: Mapping[str, Any]) -> T5Config:

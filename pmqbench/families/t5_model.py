@@ -4,7 +4,7 @@ A job that runs it imports torch alone (2 s) instead of transformers (5 s). test
 answers with transformers' own.
 
 The state between blocks is a dict: `encoder`, `decoder` (n, tokens, d_model), their masks (n, tokens), bool, and the position
-bias that the first block of a stack makes for all its blocks. Hidden states of padding are kept at zero: nothing attends to
+bias that the first block of a stack makes for all its blocks; after an attention's first stage also `mixed`. Hidden states of padding are kept at zero: nothing attends to
 padding, and so it does not enter a comparison of block outputs either (AWQ's search).
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pmqbench.checkpoints import Checkpoint, check_finite
 from pmqbench.errors import DataError, NumericalError
-from pmqbench.families.base import Block
+from pmqbench.families.base import Block, Blockwise
 from pmqbench.families.t5_config import START, T5Config
 
 State = dict[str, Tensor]
@@ -57,12 +57,12 @@ class Attention(nn.Module):
         """(n, keys, d_model) -> keys and values (n, heads, keys, d_kv)."""
         return self._split(self.k(memory)), self._split(self.v(memory))
 
-    def forward(self, x: Tensor, bias: Tensor, memory: Tensor | None = None, cache: KeysValues | None = None) -> Tensor:
-        """Tokens x (n, queries, d_model) attend to themselves, to `memory` (n, keys, d_model), or to `cache`."""
+    def mix(self, x: Tensor, bias: Tensor, memory: Tensor | None = None, cache: KeysValues | None = None) -> Tensor:
+        """What `o` reads: tokens x (n, queries, d_model) attend to themselves, to `memory` (n, keys, d_model), or to `cache`."""
         q = self._split(self.q(x))
         k, v = self.keys_values(x if memory is None else memory) if cache is None else cache
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-        return self.o(mixed.transpose(1, 2).flatten(2))
+        return mixed.transpose(1, 2).flatten(2)
 
     def position_bias(self, tokens: int, causal: bool) -> Tensor:
         """(1, heads, tokens, tokens), by the bucket of key position minus query position."""
@@ -95,12 +95,21 @@ class Sublayer(nn.Module):
 
     def __init__(self, config: T5Config, name: str, module: nn.Module) -> None:
         super().__init__()
+        self.kind = name
         self.add_module(name, module)
         self.layer_norm = RMSNorm(config)
 
+    @property
+    def body(self) -> nn.Module:
+        """The module."""
+        return self.get_submodule(self.kind)
+
 
 class T5Block(nn.Module):
-    """Self-attention, cross-attention (decoder), feed-forward; each pre-norm and residual."""
+    """Self-attention, cross-attention (decoder), feed-forward; each pre-norm and residual.
+
+    It runs in stages: each attention up to its output projection, then that; last the feed-forward layer.
+    """
 
     def __init__(self, config: T5Config, decoder: bool, positions: bool) -> None:
         super().__init__()
@@ -108,21 +117,22 @@ class T5Block(nn.Module):
         if decoder:
             parts.append(Sublayer(config, "EncDecAttention", Attention(config)))
         self.layer = nn.ModuleList([*parts, Sublayer(config, "DenseReluDense", FeedForward(config))])
+        self.stages = 2 * len(parts) + 1
 
-    def attend(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Residual self-attention, (n, tokens, d_model) -> the same."""
-        return x + self.layer[0].SelfAttention(self.layer[0].layer_norm(x), bias)
+    def mix(self, index: int, x: Tensor, bias: Tensor, memory: Tensor | None = None, cache: KeysValues | None = None) -> Tensor:
+        """What the output projection of attention `index` reads, (n, tokens, heads * d_kv)."""
+        return self.layer[index].body.mix(self.layer[index].layer_norm(x), bias, memory, cache)
 
-    def attend_encoder(self, x: Tensor, bias: Tensor, memory: Tensor, cache: KeysValues | None) -> Tensor:
-        """Residual cross-attention."""
-        return x + self.layer[1].EncDecAttention(self.layer[1].layer_norm(x), bias, memory, cache)
+    def attend(self, index: int, x: Tensor, mixed: Tensor) -> Tensor:
+        """The rest of residual attention `index`, (n, tokens, d_model)."""
+        return x + self.layer[index].body.o(mixed)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """Residual feed-forward layer."""
-        return x + self.layer[-1].DenseReluDense(self.layer[-1].layer_norm(x))
+        """Residual feed-forward layer, (n, tokens, d_model) -> the same."""
+        return x + self.layer[-1].body(self.layer[-1].layer_norm(x))
 
 
-class T5Model(nn.Module):
+class T5Model(Blockwise, nn.Module):
     """T5 as a BlockModel; its output is the logits (n, answer tokens, vocabulary).
 
     A batch is {"input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask"}, each (n, tokens), ids and masks
@@ -151,21 +161,13 @@ class T5Model(nn.Module):
             state[f"{stack}_mask"] = mask
         return state
 
-    def run_block(self, block: Block, state: State) -> State:
-        """State before `block` -> state after it; the last encoder block ends with the encoder's final norm."""
-        module = self.get_submodule(block.name)
-        return self._decode(module, state) if block.name.startswith("decoder.") else self._encode(module, state)
+    def run_stage(self, block: Block, stage: int, state: State) -> State:
+        """See BlockModel; the last encoder block ends with the encoder's final norm."""
+        return self._run_stage(block.name.split(".", 1)[0], self.get_submodule(block.name), stage, state)
 
     def finish(self, state: State) -> Tensor:
         """State after the last block -> logits (n, answer tokens, vocabulary)."""
         return self._logits(state["decoder"])
-
-    def forward(self, batch: Batch) -> Tensor:
-        """A batch -> logits (n, answer tokens, vocabulary)."""
-        state = self.embed(batch)
-        for block in self.blocks:
-            state = self.run_block(block, state)
-        return self.finish(state)
 
     def token_weights(self, block: Block, layer: str, state: State, class_only: bool) -> Tensor | None:
         """See BlockModel: 0 for padding. Cross-attention's k and v read the encoder's tokens; there is no class token."""
@@ -190,13 +192,15 @@ class T5Model(nn.Module):
         ids = batch["input_ids"].new_full((len(batch["input_ids"]), 1), START).to(self.shared.weight.device)
         state = self.embed({**batch, "decoder_input_ids": ids, "decoder_attention_mask": torch.ones_like(ids)})
         for module in self.encoder.block:
-            state = self._encode(module, state)
-        caches = [module.layer[1].EncDecAttention.keys_values(state["encoder"]) for module in self.decoder.block]
+            for stage in range(module.stages):
+                state = self._run_stage("encoder", module, stage, state)
+        caches = [module.layer[1].body.keys_values(state["encoder"]) for module in self.decoder.block]
         open_ended = torch.ones_like(ids[:, 0], dtype=torch.bool)
         while ids.shape[1] < max_length and bool(open_ended.any()):
             step = state | {"decoder": self.shared(ids), "decoder_mask": torch.ones_like(ids, dtype=torch.bool)}
             for module, cache in zip(self.decoder.block, caches, strict=True):
-                step = self._decode(module, step, cache)
+                for stage in range(module.stages):
+                    step = self._run_stage("decoder", module, stage, step, cache)
             logits = self._logits(step["decoder"][:, -1])
             if not bool(logits.isfinite().all()):
                 raise NumericalError("the model's outputs are NaN or Inf.", where=where, remedy="Its weights are not usable.")
@@ -204,25 +208,26 @@ class T5Model(nn.Module):
             ids, open_ended = torch.cat([ids, chosen[:, None]], 1), open_ended & (chosen != self.config.end)
         return ids
 
-    def _encode(self, module: T5Block, state: State) -> State:
-        x, mask = state["encoder"], state["encoder_mask"]
-        bias = state.get("encoder_bias")
+    def _run_stage(self, stack: str, module: T5Block, stage: int, state: State, cache: KeysValues | None = None) -> State:
+        x, mask, index = state[stack], state[f"{stack}_mask"], stage // 2
+        if stage == module.stages - 1:
+            x = module.feed_forward(x)
+            if module is self.encoder.block[-1]:
+                x = self.encoder.final_layer_norm(x)
+            return state | {stack: x * mask[..., None]}
+        if stage % 2:
+            left = {name: tensor for name, tensor in state.items() if name != "mixed"}
+            return left | {stack: module.attend(index, x, state["mixed"])}
+        if index == 1:
+            bias = _closed(state["encoder_mask"][:, None, None], x)
+            return state | {"mixed": module.mix(1, x, bias, state["encoder"], cache)}
+        causal, bias = stack == "decoder", state.get(f"{stack}_bias")
         if bias is None:
-            bias = module.layer[0].SelfAttention.position_bias(x.shape[1], causal=False)
-        x = module.feed_forward(module.attend(x, bias + _closed(mask[:, None, None], x)))
-        if module is self.encoder.block[-1]:
-            x = self.encoder.final_layer_norm(x)
-        return state | {"encoder": x * mask[..., None], "encoder_bias": bias}
-
-    def _decode(self, module: T5Block, state: State, cache: KeysValues | None = None) -> State:
-        x, mask = state["decoder"], state["decoder_mask"]
-        bias, tokens = state.get("decoder_bias"), x.shape[1]
-        if bias is None:
-            bias = module.layer[0].SelfAttention.position_bias(tokens, causal=True)
-        causal = torch.ones(tokens, tokens, dtype=torch.bool, device=x.device).tril()
-        x = module.attend(x, bias + _closed(mask[:, None, None] & causal, x))
-        x = module.attend_encoder(x, _closed(state["encoder_mask"][:, None, None], x), state["encoder"], cache)
-        return state | {"decoder": module.feed_forward(x) * mask[..., None], "decoder_bias": bias}
+            bias = module.layer[0].body.position_bias(x.shape[1], causal)
+        allowed = mask[:, None, None]
+        if causal:
+            allowed = allowed & torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+        return state | {"mixed": module.mix(0, x, bias + _closed(allowed, x)), f"{stack}_bias": bias}
 
     def _logits(self, hidden: Tensor) -> Tensor:
         hidden = self.decoder.final_layer_norm(hidden)

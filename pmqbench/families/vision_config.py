@@ -60,8 +60,9 @@ def _block(i: int, last: bool) -> Block:
     fc1, fc2 = f"{name}.mlp.fc1", f"{name}.mlp.fc2"
     groups = (
         Group((q, k, v), norm=f"{name}.layer_norm1"),
-        Group((out,), producer=v),
-        Group((fc1,), norm=f"{name}.layer_norm2"),
-        Group((fc2,)),  # a GELU stands between fc1 and fc2: no exact folding
+        Group((out,), producer=v, stage=1),
+        Group((fc1,), norm=f"{name}.layer_norm2", stage=2),
+        Group((fc2,), stage=2),  # a GELU stands between fc1 and fc2: no exact folding
     )
-    return Block(name, groups, frozenset({q, out, fc1, fc2}) if last else frozenset(), score_layers=frozenset({q, k}))
+    class_token_layers = frozenset({q, out, fc1, fc2}) if last else frozenset()
+    return Block(name, groups, class_token_layers, score_layers=frozenset({q, k}), wide=frozenset({0}))

@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from pmqbench.checkpoints import Checkpoint, check_finite
 from pmqbench.errors import DataError
-from pmqbench.families.base import Block
+from pmqbench.families.base import Block, Blockwise
 from pmqbench.families.vision_config import VisionConfig
 
 # Patch tokens of the last block reach the output only through k and v; elsewhere they keep this much weight, so that
 # moments stay well conditioned (method.md, `last_block_tokens: class`).
 PATCH_TOKEN_WEIGHT = 0.01
+
+
+State = Tensor | tuple[Tensor, Tensor]
 
 
 class Attention(nn.Module):
@@ -28,12 +31,11 @@ class Attention(nn.Module):
         self.heads = heads
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, tokens, width) -> (n, tokens, width)."""
+    def mix(self, x: Tensor) -> Tensor:
+        """What `out_proj` reads: (n, tokens, width) -> (n, tokens, width)."""
         n, tokens, width = x.shape
         q, k, v = (p(x).view(n, tokens, self.heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(mixed.transpose(1, 2).reshape(n, tokens, width))
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, tokens, width)
 
 
 class MLP(nn.Module):
@@ -51,7 +53,7 @@ class MLP(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Pre-norm residual block."""
+    """Pre-norm residual block, in three stages; all of x, (n, tokens, width)."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -60,9 +62,17 @@ class EncoderLayer(nn.Module):
         self.mlp = MLP(config)
         self.layer_norm2 = nn.LayerNorm(config.width, eps=config.eps)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, tokens, width) -> (n, tokens, width)."""
-        x = x + self.self_attn(self.layer_norm1(x))
+    def mix(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention up to its output projection, beside the residual."""
+        return x, self.self_attn.mix(self.layer_norm1(x))
+
+    def attend(self, state: tuple[Tensor, Tensor]) -> Tensor:
+        """The rest of residual attention."""
+        x, mixed = state
+        return x + self.self_attn.out_proj(mixed)
+
+    def transform(self, x: Tensor) -> Tensor:
+        """Residual MLP."""
         return x + self.mlp(self.layer_norm2(x))
 
 
@@ -84,8 +94,8 @@ class Embeddings(nn.Module):
         return tokens + self.position_embedding.weight
 
 
-class VisionTower(nn.Module):
-    """CLIP's vision transformer as a BlockModel; its output is the pooled class token (n, width), before the projection."""
+class VisionTower(Blockwise, nn.Module):
+    """CLIP's vision transformer as a BlockModel; its input are uint8 images (n, 3, h, w), its output is the pooled class token (n, width), before the projection."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -108,25 +118,20 @@ class VisionTower(nn.Module):
         pixels = (batch.to(self.mean.device).to(self.mean.dtype) / 255 - self.mean) / self.std
         return self.pre_layrnorm(self.embeddings(pixels))
 
-    def run_block(self, block: Block, state: Tensor) -> Tensor:
-        """(n, tokens, width) -> (n, tokens, width)."""
-        return self.get_submodule(block.name)(state)
+    def run_stage(self, block: Block, stage: int, state: State) -> State:
+        """Hidden states (n, tokens, width); after the first stage with what attention mixed beside them."""
+        layer = self.get_submodule(block.name)
+        return (layer.mix, layer.attend, layer.transform)[stage](state)
 
     def finish(self, state: Tensor) -> Tensor:
         """(n, tokens, width) -> pooled class token (n, width)."""
         return self.post_layernorm(state[:, 0])
 
-    def forward(self, batch: Tensor) -> Tensor:
-        """uint8 images (n, 3, h, w) -> pooled features (n, width)."""
-        state = self.embed(batch)
-        for block in self.blocks:
-            state = self.run_block(block, state)
-        return self.finish(state)
-
-    def token_weights(self, block: Block, layer: str, state: Tensor, class_only: bool) -> Tensor | None:
+    def token_weights(self, block: Block, layer: str, state: State, class_only: bool) -> Tensor | None:
         """See BlockModel: only the last block with `class_only` weighs tokens differently."""
         if not class_only or layer not in block.class_token_layers:
             return None
+        state = state[0] if isinstance(state, tuple) else state
         weights = torch.full(state.shape[:2], PATCH_TOKEN_WEIGHT, dtype=state.dtype, device=state.device)
         weights[:, 0] = 1
         return weights.flatten()

@@ -28,6 +28,8 @@ from pmqbench.quantization.streams import Stream, expert_stream, first_samples, 
 __all__ = ["Expert", "QuantizedModel", "quantize_model"]
 log = logging.getLogger(__name__)
 
+KEPT_BYTES = 4e9  # block inputs up to this size may be doubled within a block; larger ones cost some recomputation instead
+
 
 @dataclass(frozen=True)
 class QuantizedModel:
@@ -46,7 +48,7 @@ class QuantizedModel:
 
 @dataclass
 class Run:
-    """A quantization in progress. Streams are None where the method needs none."""
+    """A quantization in progress. Streams are None where the method needs none; they stand before `stages` of a block."""
 
     model: BlockModel
     method: Quantizer
@@ -55,6 +57,7 @@ class Run:
     student: Stream | None = None
     teacher: Stream | None = None
     probe: Stream | None = None
+    stages: range = range(1)
     codes: dict[str, LayerCodes] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
 
@@ -63,16 +66,17 @@ class Run:
         if self.teacher is not None:
             self.teacher.enter(task, block)
 
-    def teacher_inputs(self, task: str, index: int, block: Block, layers: Sequence[str]) -> dict[str, Tensor]:
-        """The teacher's inputs of `layers` for one batch; after `enter`."""
-        return self.teacher.inputs(block, self.teacher.states[task][index], layers)
+    def inputs(self, stream: Stream, task: str, index: int, block: Block, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The inputs of `layers`, which the current stages run, for one batch of a stream; a teacher's after `enter`."""
+        return stream.inputs(block, self.stages, stream.states[task][index], layers)
 
     def advance(self, block: Block) -> None:
-        """Runs every stream through `block`, unless nobody reads what comes out."""
-        if block is not self.model.blocks[-1]:
-            for stream in (self.student, self.teacher, self.probe):
-                if stream is not None:
-                    stream.advance(block)
+        """Runs every stream through the current stages, unless nobody reads what comes out."""
+        if block is self.model.blocks[-1] and self.stages.stop == block.stages:
+            return
+        for stream in (self.student, self.teacher, self.probe):
+            if stream is not None:
+                stream.advance(block, self.stages)
 
 
 def quantize_model(
@@ -149,7 +153,22 @@ def _device(model: BlockModel) -> torch.device:
 
 def _quantize_block(run: Run, block: Block, bar: tqdm) -> None:
     sequential = run.sampling.sequential if run.sampling else "group"
-    steps = [(group,) for group in block.groups] if sequential == "group" else [block.groups]
+    for stages, steps in _plan(run, block, sequential):
+        run.stages = stages
+        _quantize_stages(run, block, steps, bar, advance_first=sequential == "none")
+
+
+def _plan(run: Run, block: Block, sequential: str) -> list[tuple[range, list[tuple[Group, ...]]]]:
+    """Stages that run together, and the groups in them that are collected together."""
+    if sequential != "group":
+        return [(range(block.stages), [block.groups])]
+    short = run.student is not None and run.student.size() > KEPT_BYTES
+    ends = [stage + 1 for stage in range(block.stages) if not (short and stage in block.wide)]
+    parts = [range(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
+    return [(stages, [(group,) for group in block.groups if group.stage in stages]) for stages in parts]
+
+
+def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], bar: tqdm, advance_first: bool) -> None:
     for step in steps:
         began = perf_counter()
         for group in step:
@@ -157,7 +176,7 @@ def _quantize_block(run: Run, block: Block, bar: tqdm) -> None:
         problems = [problem for group in step for problem in _problems(run, block, group)]
         if run.sampling is not None:
             _collect(run, block, problems)
-            if sequential == "none":
+            if advance_first:
                 run.advance(block)
         run.method.rescale(run, block, problems)
         shared = (perf_counter() - began) / len(problems)
@@ -167,7 +186,7 @@ def _quantize_block(run: Run, block: Block, bar: tqdm) -> None:
             problem.seconds = shared + perf_counter() - began
             _install(run, block, problem, solution)
             bar.update(len(problem.names))
-    if run.sampling is not None and sequential != "none":
+    if run.sampling is not None and not advance_first:
         run.advance(block)
 
 
@@ -206,8 +225,8 @@ def _collect(run: Run, block: Block, problems: list[Problem]) -> None:
             for p in problems
         ]
         for index, state in enumerate(states):
-            x = run.student.inputs(block, state, taps)
-            y = run.teacher_inputs(task, index, block, taps) if run.teacher else {}
+            x = run.inputs(run.student, task, index, block, taps)
+            y = run.inputs(run.teacher, task, index, block, taps) if run.teacher else {}
             for problem, moments in zip(problems, per_task, strict=True):
                 tap = problem.group.layers[0]
                 weights = _token_weights(run, block, problem.names[0], state)

@@ -63,10 +63,10 @@ def _norm_moments(run: Run, block: Block, group: Group, has_bias: bool) -> list[
         run.enter(task, block)
         parts, total = [torch.zeros_like(sums[0]) for _ in sums], 0.0
         for index, state in enumerate(states):
-            z = run.student.inputs(block, state, (first,))[first]
+            z = run.inputs(run.student, task, index, block, (first,))[first]
             u = scale * z + offset
             if share:
-                u = share * run.teacher_inputs(task, index, block, (first,))[first] + (1 - share) * u
+                u = share * run.inputs(run.teacher, task, index, block, (first,))[first] + (1 - share) * u
             weights = run.model.token_weights(block, first, state, False)
             weights = torch.ones(len(z), device=z.device) if weights is None else weights
             kept = weights > 0

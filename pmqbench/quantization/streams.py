@@ -35,8 +35,21 @@ class Stream:
     states: dict[str, list[Any]]
     enter: Callable[[str, Block], None] = lambda task, block: None
 
-    def inputs(self, block: Block, state: Any, layers: Sequence[str]) -> dict[str, Tensor]:
-        """The inputs (tokens, in) of `layers`, which stand in forward order; nothing after the last one's input is computed."""
+    def run(self, block: Block, stages: range, state: Any) -> Any:
+        """The state before the first of consecutive `stages` -> the state after the last."""
+        for stage in stages:
+            state = self.model.run_stage(block, stage, state)
+        return state
+
+    def inputs(self, block: Block, stages: range, state: Any, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The inputs (tokens, in) of `layers`, which stand in forward order; nothing after the last one's input is computed.
+
+        Args:
+            block: the block that has the layers.
+            stages: the stages that run them; `state` stands before the first.
+            state: of one batch.
+            layers: module names.
+        """
         caught: dict[str, Tensor] = {}
 
         def hook(layer: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -49,7 +62,7 @@ class Stream:
 
         handles = [self.model.get_submodule(layer).register_forward_pre_hook(hook(layer)) for layer in layers]
         try:
-            self.model.run_block(block, state)
+            self.run(block, stages, state)
         except _Stop:
             return caught
         finally:
@@ -57,11 +70,16 @@ class Stream:
                 handle.remove()
         raise ValueError(f"{block.name} never runs {layers[-1]}: the family's groups are not those of its blocks")
 
-    def advance(self, block: Block) -> None:
-        """Runs every state through `block`."""
+    def advance(self, block: Block, stages: range) -> None:
+        """Runs every state through `stages`; each old state goes as its successor comes."""
         for task, states in self.states.items():
             self.enter(task, block)
-            self.states[task] = [self.model.run_block(block, state) for state in states]
+            for index, state in enumerate(states):
+                states[index] = self.run(block, stages, state)
+
+    def size(self) -> int:
+        """Bytes of all states."""
+        return sum(tensor.nbytes for states in self.states.values() for tensor in state_tensors(states))
 
 
 def expert_stream(experts: Mapping[str, Expert], calibration: Mapping[str, Sequence[Any]], device: torch.device) -> Stream:

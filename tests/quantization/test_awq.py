@@ -23,6 +23,7 @@ def block_run(suite, method):
     """(run, first block, its problems with moments), as the loop makes them."""
     run = _start(suite.model(), method, suite.calibration, {})
     block = run.model.blocks[0]
+    run.stages = range(block.stages)
     problems = [problem for group in block.groups for problem in _problems(run, block, group)]
     _collect(run, block, problems)
     return run, block, problems

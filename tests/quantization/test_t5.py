@@ -85,12 +85,12 @@ def test_experts_run_on_their_own_weights(suite):
         for task in LENGTHS:
             stream.enter(task, block)
             for index, state in enumerate(stream.states[task]):
-                caught = stream.inputs(block, state, layers)
+                caught = stream.inputs(block, range(block.stages), state, layers)
                 for layer in layers:
                     mask = stream.model.token_weights(block, layer, state, False) > 0
                     expected = inputs64(whole[task], layer, [calibration[task][index]])
                     torch.testing.assert_close(caught[layer][mask].double(), expected, rtol=1e-4, atol=1e-4)
-        stream.advance(block)
+        stream.advance(block, range(block.stages))
 
 
 @dataclass(frozen=True, kw_only=True)

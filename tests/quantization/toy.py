@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pmqbench.families.base import Block, Group
+from pmqbench.families.base import Block, Blockwise, Group
 from pmqbench.quantization.calibrate import Expert, quantize_model
 
 WIDTH, HIDDEN, TOKENS = 12, 20, 5
@@ -27,7 +27,7 @@ class GatedBlock(nn.Module):
         return x + self.down(self.gate(z).relu() * self.up(z))
 
 
-class GatedStack(nn.Module):
+class GatedStack(Blockwise, nn.Module):
     """A BlockModel whose state is a dict. A batch is (n, tokens, width + 1), its last channel 1 for tokens, 0 for padding."""
 
     def __init__(self, blocks: int = 2) -> None:
@@ -51,7 +51,7 @@ class GatedStack(nn.Module):
         batch = batch.to(self.stem.weight.dtype)
         return {"x": self.stem(batch[..., :-1]), "mask": batch[..., -1]}
 
-    def run_block(self, block: Block, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def run_stage(self, block: Block, stage: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"x": self.get_submodule(block.name)(state["x"]), "mask": state["mask"]}
 
     def finish(self, state: dict[str, Tensor]) -> Tensor:
@@ -62,12 +62,6 @@ class GatedStack(nn.Module):
         if class_only and layer in block.class_token_layers:
             weights[:, 1:] *= 0.01
         return weights.flatten()
-
-    def forward(self, batch: Tensor) -> Tensor:
-        state = self.embed(batch)
-        for block in self.blocks:
-            state = self.run_block(block, state)
-        return self.finish(state)
 
 
 @dataclass
