@@ -23,7 +23,7 @@ from pmqbench.quantization.grid import LayerCodes
 from pmqbench.quantization.layer_record import layer_records
 from pmqbench.quantization.moments import Pool, TaskMoments, Teacher
 from pmqbench.quantization.problem import Expert, Problem, Solution, stack
-from pmqbench.quantization.streams import Stream, expert_stream, first_samples, merged_stream, sample_count
+from pmqbench.quantization.streams import Stream, ahead, expert_stream, first_samples, merged_stream, sample_count
 
 __all__ = ["Expert", "QuantizedModel", "quantize_model"]
 log = logging.getLogger(__name__)
@@ -218,7 +218,8 @@ def _collect(run: Run, block: Block, problems: list[Problem]) -> None:
     sampling, device = run.sampling, problems[0].merged.device
     pools = [Pool(problem.merged, sampling.task_weight) for problem in problems]
     taps = tuple(dict.fromkeys(problem.group.layers[0] for problem in problems))
-    for task, states in run.student.states.items():
+    teachers = ahead(run.student.states, lambda task: [_teacher(run, task, problem) for problem in problems])
+    for (task, states), targets in zip(run.student.states.items(), teachers, strict=True):
         run.enter(task, block)
         per_task = [
             TaskMoments(p.merged.shape[1], device, len(states), cross=run.teacher is not None, absolute=sampling.absolute)
@@ -231,9 +232,9 @@ def _collect(run: Run, block: Block, problems: list[Problem]) -> None:
                 tap = problem.group.layers[0]
                 weights = _token_weights(run, block, problem.names[0], state)
                 moments.add(x[tap], weights, y.get(tap), sampling.teacher_share)
-        for problem, moments, pool in zip(problems, per_task, pools, strict=True):
+        for problem, moments, target, pool in zip(problems, per_task, targets, pools, strict=True):
             where = f"task {task}, {problem.where}"
-            pool.fold(task, moments.finish(where), _teacher(run, task, problem), where)
+            pool.fold(task, moments.finish(where), target, where)
     for problem, pool in zip(problems, pools, strict=True):
         problem.moments = pool.moments()
 

@@ -84,20 +84,21 @@ def _pooled(
     if problem.moments is None:
         return None, None, None
     moments, anchor = problem.moments, solution.anchor * (solution.metric.mu if solution.metric else 0.0)
+    names = ("target", "nearest", "final")
+    rows = [*(weights[name] - weights["merged"] for name in names), weights["merged"]]
+    products = (torch.cat(rows) @ moments.second).split([len(part) for part in rows])
+    moved = {name: parts for name, *parts in zip(names, rows, products, strict=False)}  # the last is of W_merged itself
 
-    def energy(difference: Tensor) -> Tensor:
-        return ((difference @ moments.second) * difference).sum(1)
-
-    def objective(weight: Tensor) -> Tensor:
-        difference = weight - weights["merged"]
-        value = start + energy(difference) + anchor * difference.square().sum(1)
+    def objective(difference: Tensor, product: Tensor) -> Tensor:
+        value = start + (product * difference).sum(1) + anchor * difference.square().sum(1)
         return value if moments.cross is None else value - 2 * (moments.cross * difference).sum(1)
 
     start = torch.zeros_like(problem.merged[:, 0]) if moments.residual is None else moments.residual
+    rounding, its_product = (final - target for final, target in zip(moved["final"], moved["target"], strict=True))
     return (
-        {"merged": start} | {name: objective(weights[name]) for name in ("target", "nearest", "final")},
-        energy(weights["final"] - weights["target"]),
-        energy(weights["merged"]),
+        {"merged": start} | {name: objective(*parts) for name, parts in moved.items()},
+        (its_product * rounding).sum(1),
+        (products[-1] * rows[-1]).sum(1),
     )
 
 

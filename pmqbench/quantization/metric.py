@@ -18,7 +18,8 @@ from pmqbench.errors import NumericalError
 FIRST_REMEDY = 1e-6
 # Pivots below this share of the largest diagonal entry are rounding noise of float32 moments.
 NOISE = 10 * torch.finfo(torch.float32).eps
-POWER_STEPS = 8
+POWER_STEPS = 4
+LEAF = 256  # a triangular matrix up to this size is inverted by substitution, a larger one by halves
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,21 @@ def _inverse_factor(matrix: Tensor) -> Tensor | None:
     pivots = lower.diagonal().square()
     if not float(pivots.min()) > NOISE * float(matrix.diagonal().max()):
         return None
-    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    return torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
+    return _inverse_upper(lower.flip(0, 1))
+
+
+def _inverse_upper(matrix: Tensor) -> Tensor:
+    """Inverse of an upper triangular matrix [[A, B], [0, C]]: [[A^-1, -A^-1 B C^-1], [0, C^-1]], a third of a general solve."""
+    size = len(matrix)
+    if size <= LEAF:
+        identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
+        return torch.linalg.solve_triangular(matrix, identity, upper=True)
+    half = size // 2
+    inverse = torch.zeros_like(matrix)
+    inverse[:half, :half] = first = _inverse_upper(matrix[:half, :half])
+    inverse[half:, half:] = last = _inverse_upper(matrix[half:, half:])
+    torch.mm(first @ matrix[:half, half:], last, out=inverse[:half, half:]).neg_()
+    return inverse
 
 
 def _condition(matrix: Tensor, upper: Tensor) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor
 from pmqbench.errors import NumericalError
 
 SAMPLE_TOKENS = 256  # tokens a task kept for the per-task deviations of the layer record
-PANEL = 256  # H is symmetric: column panels from the diagonal on, mirrored at the end, save up to half the products
+PANEL = 256  # on a GPU: column panels from the diagonal on, mirrored at the end, save up to half the products of a symmetric H
 
 
 @dataclass
@@ -64,14 +64,14 @@ class TaskMoments:
             return
         shift = None if y is None else share * (y - x)
         weighted = x if weights is None else x * weights[:, None]
-        _add_outer(self.second, weighted, x)
+        _add_square(self.second, x, weights)
         self.mean += weighted.sum(0)
         if self.absolute is not None:
             self.absolute += weighted.abs().sum(0)
         if shift is not None:
             weighted_shift = shift if weights is None else shift * weights[:, None]
             self.shift.addmm_(weighted_shift.T, x)
-            _add_outer(self.shift_second, weighted_shift, shift)
+            _add_square(self.shift_second, shift, weights)
             self.mean_shift += weighted_shift.sum(0)
         self.weight += float(len(x) if weights is None else weights.sum(dtype=torch.float64))
         self.tokens += len(x)
@@ -108,16 +108,27 @@ class TaskMoments:
         self._sample.append((x[rows], None if shift is None else shift[rows], kept * (len(x) / count)))
 
 
-def _add_outer(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Adds left^T right, a symmetric matrix, to the upper column panels of `total`."""
+def _add_square(total: Tensor, x: Tensor, weights: Tensor | None) -> None:
+    """Adds x^T diag(weights) x to `total`; only the diagonal and what is above it is right until `_mirror`.
+
+    On a CPU a symmetric rank-k update of BLAS, which torch does not offer: half the products of a general one.
+    """
+    if weights is not None:
+        x = x * weights.sqrt()[:, None]
+    if total.device.type == "cpu":
+        from scipy.linalg.blas import ssyrk
+
+        # Fortran's order of x^T is C's of x: nothing is copied. Its lower triangle is the upper one of `total`.
+        ssyrk(1.0, x.contiguous().numpy().T, beta=1.0, c=total.numpy().T, lower=1, overwrite_c=1)
+        return
     for start in range(0, len(total), PANEL):
-        total[start : start + PANEL, start:].addmm_(left[:, start : start + PANEL].T, right[:, start:])
+        total[start : start + PANEL, start:].addmm_(x[:, start : start + PANEL].T, x[:, start:])
 
 
 def _mirror(total: Tensor) -> None:
-    """Fills in what `_add_outer` left out."""
-    for start in range(PANEL, len(total), PANEL):
-        total[start:, start - PANEL : start] = total[start - PANEL : start, start:].T
+    """Fills in below the diagonal what `_add_square` left out."""
+    upper = total.triu(1)
+    total.triu_().add_(upper.T)
 
 
 @dataclass

@@ -29,17 +29,23 @@ class Expert:
     label: str
     weights: Checkpoint
     build: Callable[[], BlockModel]
+    _checked: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def tensor(self, name: str, like: Tensor) -> Tensor:
         """A tensor of the expert in float32 on `like`'s device; DataError if its shape is not `like`'s."""
-        tensor = self.weights.tensor(name).to(like.device, torch.float32)
+        stored = self.weights.tensor(name)
+        if like.device.type == "cuda":
+            stored = stored.pin_memory()
+        tensor = stored.to(like.device, torch.float32, non_blocking=True)
         if tensor.shape != like.shape:
             raise DataError(
                 f'tensor "{name}" has shape {tuple(tensor.shape)}, the merged model\'s has {tuple(like.shape)}.',
                 where=self.label,
                 remedy="Experts and merged model must be of one architecture.",
             )
-        check_finite(tensor, f"{self.label}: {name}")
+        if name not in self._checked:
+            check_finite(tensor, f"{self.label}: {name}")
+            self._checked.add(name)
         return tensor
 
 

@@ -15,7 +15,8 @@ from pmqbench.quantization.grid import MSE_SHRINKS, Grid, LayerCodes, fit_grid, 
 from pmqbench.quantization.metric import Metric
 from pmqbench.quantization.problem import Solution
 
-BLOCK = 128  # columns between two updates of all columns that follow
+BLOCK = 256  # columns between two updates of all columns that follow
+TILE = 32  # columns between two updates of the rest of their block
 
 
 def round_target(
@@ -54,24 +55,61 @@ def gptq(target: Tensor, metric: Metric, grid: Grid) -> Tensor:
     """
     width = target.shape[1]
     order = torch.arange(width, device=target.device) if metric.order is None else metric.order
-    upper = metric.upper.to(target.dtype)
     work = target.T[order].contiguous()
     codes = torch.empty_like(work)
     scales = grid.scale.T.contiguous()
-    zeros = torch.zeros_like(scales) if grid.zero is None else grid.zero.T.contiguous()
-    groups = (order // (width // len(scales))).tolist()
-    pivots = upper.diagonal().tolist()
+    zeros = None if grid.zero is None else grid.zero.T.contiguous()
+    groups = order // (width // len(scales))
+    if work.device.type == "cuda":
+        from pmqbench.quantization.gptq_kernel import round_columns
+    else:
+        round_columns = _round_columns
     for start in range(0, width, BLOCK):
-        stop = min(start + BLOCK, width)
-        columns, inner = work[start:stop], upper[start:stop, start:stop]
-        errors = torch.empty_like(columns)
-        for i, column in enumerate(columns):
-            scale, zero = scales[groups[start + i]], zeros[groups[start + i]]
-            code = torch.round(column / scale).add_(zero).clamp_(grid.low, grid.high)
-            codes[start + i] = code
-            error = torch.sub(column, (code - zero).mul_(scale), out=errors[i]).div_(pivots[start + i])
-            columns[i + 1 :].addr_(inner[i, i + 1 :], error, alpha=-1)
-        work[stop:].addmm_(upper[start:stop, stop:].T, errors, alpha=-1)
+        block = slice(start, min(start + BLOCK, width))
+        upper, size = metric.upper[block, start:].to(target.dtype), block.stop - start
+        spread = upper / upper.diagonal()[:, None]  # row j: what an error of column j asks of itself and the columns after it
+        errors = torch.empty_like(work[block])
+        round_columns(work[block], spread[:, :size], scales, zeros, groups[block], (grid.low, grid.high), codes[block], errors)
+        work[block.stop :].addmm_(spread[:, size:].T, errors, alpha=-1)
     placed = torch.empty_like(codes)
     placed[order] = codes
     return placed.T.contiguous().to(grid.code_dtype)
+
+
+def _round_columns(
+    work: Tensor,
+    spread: Tensor,
+    scales: Tensor,
+    zeros: Tensor | None,
+    groups: Tensor,
+    limits: tuple[int, int],
+    codes: Tensor,
+    errors: Tensor,
+) -> None:
+    """Rounds the columns of a block one after the other, each corrected for the errors of those before it.
+
+    Args:
+        work: the block's columns (block, out), changed.
+        spread: U_ij / U_ii of the block (block, block).
+        scales, zeros: of all groups (groups, out).
+        groups: the group of each column (block,).
+        limits: least and greatest code.
+        codes, errors: what comes out, (block, out): codes, and column minus its grid point.
+    """
+    chosen, size = groups.tolist(), len(work)
+    for start in range(0, size, TILE):
+        tile = slice(start, min(start + TILE, size))
+        columns = work[tile]
+        later = spread[tile, tile].triu(1)
+        parts = (columns.unbind(), codes[tile].unbind(), errors[tile].unbind(), later.unbind(), chosen[tile])
+        for column, code, error, share, group in zip(*parts, strict=True):
+            scale = scales[group]
+            torch.div(column, scale, out=code).round_()
+            if zeros is None:
+                code.clamp_(*limits)
+                torch.addcmul(column, code, scale, value=-1, out=error)
+            else:
+                code.add_(zeros[group]).clamp_(*limits)
+                torch.addcmul(column, torch.sub(code, zeros[group], out=error), scale, value=-1, out=error)
+            columns.addr_(share, error, alpha=-1)
+        work[tile.stop :].addmm_(spread[tile, tile.stop :].T, errors[tile], alpha=-1)

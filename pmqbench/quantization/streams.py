@@ -6,15 +6,19 @@ Block inputs are cached once per task and batch; a layer's inputs are taken by a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from pmqbench.families.base import Block, BlockModel
 from pmqbench.quantization.problem import Expert
+
+
+T, R = TypeVar("T"), TypeVar("R")
 
 
 class _Stop(Exception):  # noqa: N818 - ends a forward pass early, no error
@@ -104,6 +108,18 @@ def expert_stream(experts: Mapping[str, Expert], calibration: Mapping[str, Seque
 def merged_stream(student: Stream) -> Stream:
     """The same states in a copy of the model, which stays as it is while the model is quantized."""
     return Stream(copy.deepcopy(student.model), {task: list(states) for task, states in student.states.items()})
+
+
+def ahead(items: Iterable[T], read: Callable[[T], R]) -> Iterator[R]:
+    """`read` of each item in order, the next one read by a thread while the caller works on the last."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        waiting: Future[R] | None = None
+        for item in items:
+            last, waiting = waiting, reader.submit(read, item)
+            if last is not None:
+                yield last.result()
+        if waiting is not None:
+            yield waiting.result()
 
 
 def sample_count(batch: Any) -> int:
