@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.shapes import clip
+from benchmarks.shapes import shapes as shapes_of
 from pmqbench.checkpoints import Checkpoint
 from pmqbench.files import read_json
 
@@ -24,13 +26,12 @@ def bench(monkeypatch):
 
 @pytest.mark.parametrize(("model", "parameters"), [("vit-b-32", 87_456_000), ("vit-l-14", 303_179_776)])
 def test_models_have_the_real_size(bench, model, parameters):
-    shapes = bench.shapes(*bench.MODELS[model])
+    shapes = shapes_of(*bench.MODELS[model])
     assert sum(map(math.prod, shapes.values())) == parameters
 
 
 def test_every_stage(bench, monkeypatch, tmp_path):
-    small = bench.clip(64, 2, 112)
-    monkeypatch.setitem(bench.MODELS, "small", ("open_clip", small))
+    monkeypatch.setitem(bench.MODELS, "small", ("clip", clip(64, 2, 112)))
     job = bench.Job("small", tmp_path, samples=5, batch=4, threads=1)
     for stage in bench.STAGES:
         job.run(stage)

@@ -6,10 +6,11 @@ registers. The plain loop is `solvers._round_columns`; codes agree up to the ord
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from pmqbench.quantization.solvers import Steps
 
 OUTPUTS = 16  # outputs a program takes
 # 1.5 * 2^23: adding and subtracting it rounds a float32 below 2^22 to the nearest whole number, ties to even, as torch.round does.
@@ -19,7 +20,7 @@ FAR = tl.constexpr(1048576.0)  # beyond every code; keeps the rounding exact
 
 @triton.jit
 def _round_block(
-    work, spread, scales, zeros, groups, codes, errors, size, outputs, stride, low, high, ROWS: tl.constexpr, TAKEN: tl.constexpr
+    work, spread, scales, lows, highs, groups, rounded, errors, size, outputs, stride, ROWS: tl.constexpr, TAKEN: tl.constexpr
 ):  # noqa: ANN001, ANN202, N803 - Triton's own types
     rows = tl.arange(0, ROWS)
     outs = tl.program_id(0) * TAKEN + tl.arange(0, TAKEN)
@@ -28,43 +29,34 @@ def _round_block(
     columns = tl.load(work + rows[:, None] * outputs + outs[None, :], mask=inside, other=0.0)
     for i in range(size):
         column = tl.sum(tl.where((rows == i)[:, None], columns, 0.0), axis=0)
-        group = tl.load(groups + i)
-        scale = tl.load(scales + group * outputs + outs, mask=live, other=1.0)
-        zero = tl.load(zeros + group * outputs + outs, mask=live, other=0.0)
-        steps = tl.minimum(tl.maximum(tl.div_rn(column, scale), -FAR), FAR)
-        code = tl.minimum(tl.maximum((steps + ROUNDER) - ROUNDER + zero, low), high)
-        error = column - (code - zero) * scale
-        tl.store(codes + i * outputs + outs, code, mask=live)
+        place = tl.load(groups + i) * outputs + outs
+        scale = tl.load(scales + place, mask=live, other=1.0)
+        low = tl.load(lows + place, mask=live, other=0.0)
+        high = tl.load(highs + place, mask=live, other=0.0)
+        step = tl.minimum(tl.maximum(tl.div_rn(column, scale), -FAR), FAR)
+        step = tl.minimum(tl.maximum((step + ROUNDER) - ROUNDER, low), high)
+        error = column - step * scale
+        tl.store(rounded + i * outputs + outs, step, mask=live)
         tl.store(errors + i * outputs + outs, error, mask=live)
         share = tl.load(spread + i * stride + rows, mask=(rows > i) & (rows < size), other=0.0)
         columns -= share[:, None] * error[None, :]
 
 
-def round_columns(
-    work: Tensor,
-    spread: Tensor,
-    scales: Tensor,
-    zeros: Tensor | None,
-    groups: Tensor,
-    limits: tuple[int, int],
-    codes: Tensor,
-    errors: Tensor,
-) -> None:
+def round_columns(work: Tensor, spread: Tensor, steps: Steps, groups: Tensor, rounded: Tensor, errors: Tensor) -> None:
     """As `solvers._round_columns`, but for `work`, which is left as it is."""
     size, outputs = work.shape
     _round_block[(triton.cdiv(outputs, OUTPUTS),)](
         work,
         spread,
-        scales,
-        torch.zeros_like(scales) if zeros is None else zeros,
+        steps.scale,
+        steps.low,
+        steps.high,
         groups,
-        codes,
+        rounded,
         errors,
         size,
         outputs,
         spread.stride(0),
-        float(limits[0]),
-        float(limits[1]),
         ROWS=triton.next_power_of_2(size),
         TAKEN=OUTPUTS,
     )

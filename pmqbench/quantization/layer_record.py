@@ -107,11 +107,13 @@ def _per_task(
 ) -> tuple[dict[str, dict[str, Tensor]] | None, dict[str, dict[str, Tensor]] | None]:
     """Merging deviations per output (out,) by task: E|W x - W_t x|^2, and E|W x - W_t y|^2 for target inputs y."""
     merging, own = {}, {}
+    names = ("final", "target", "merged")
+    stacked = torch.cat([weights[name] for name in names]).T
     for task, sample in (problem.moments.samples if problem.moments else {}).items():
         if task not in experts:
             continue
         expert = problem.expert_teacher(experts[task]).weight.T
-        outputs = {name: sample.x @ weights[name].T for name in ("final", "target", "merged")}
+        outputs = dict(zip(names, (sample.x @ stacked).tensor_split(len(names), dim=1), strict=True))
         wanted = sample.x @ expert
         merging[task] = _deviations(sample.weights, outputs, wanted)
         if sample.shift is not None:

@@ -6,7 +6,7 @@ U^T U = (H + d mu I)^-1: the factor GPTQ's column loop reads, without forming th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from pmqbench.errors import NumericalError
 FIRST_REMEDY = 1e-6
 # Pivots below this share of the largest diagonal entry are rounding noise of float32 moments.
 NOISE = 10 * torch.finfo(torch.float32).eps
-POWER_STEPS = 4
+POWER_STEPS = 3
 LEAF = 256  # a triangular matrix up to this size is inverted by substitution, a larger one by halves
 
 
@@ -67,7 +67,7 @@ def factorise(second: Tensor, damping: float, *, where: str, tokens: int | None 
     Raises:
         NumericalError: no damping up to mu helps (NaN, or far from positive semi-definite).
     """
-    matrix = second.double()
+    matrix = second.to(torch.float64, copy=True)
     diagonal = matrix.diagonal().clone()
     mu = float(diagonal.mean())
     if not mu >= 0 or not bool(diagonal.isfinite().all()):
@@ -78,10 +78,8 @@ def factorise(second: Tensor, damping: float, *, where: str, tokens: int | None 
     order = torch.argsort(diagonal, descending=True, stable=True) if act_order else None
     live_inputs = int((~dead).sum())
     for total in _dampings(damping, skip_none=tokens is not None and tokens < live_inputs):
-        damped = matrix.clone()
-        damped.diagonal().copy_(torch.where(dead, diagonal + total * mu + float(total * mu == 0), diagonal + total * mu))
-        if order is not None:
-            damped = damped[order][:, order]
+        matrix.diagonal().copy_(torch.where(dead, diagonal + total * mu + float(total * mu == 0), diagonal + total * mu))
+        damped = matrix if order is None else matrix[order][:, order]
         upper = _inverse_factor(damped)
         if upper is not None:
             remedy = _remedy(damping, total, tokens, live_inputs)
@@ -131,16 +129,20 @@ def _inverse_upper(matrix: Tensor) -> Tensor:
 
 
 def _condition(matrix: Tensor, upper: Tensor) -> float:
-    """Largest over smallest eigenvalue, each by a few power iterations (an estimate from below)."""
-    start = torch.cos(torch.arange(len(matrix), dtype=matrix.dtype, device=matrix.device)) + 0.1
-    largest = smallest_inverse = 0.0
-    forward = inverse = start / start.norm()
+    """Largest over smallest eigenvalue, each by a few power iterations from the unit vector it stretches most (from below)."""
+    largest = _power(lambda vector: matrix @ vector, matrix.diagonal())
+    return max(1.0, largest * _power(lambda vector: upper.T @ (upper @ vector), upper.square().sum(0)))
+
+
+def _power(times: Callable[[Tensor], Tensor], diagonal: Tensor) -> float:
+    """Largest eigenvalue of a positive definite matrix with this diagonal, given its product with a vector."""
+    vector = torch.zeros_like(diagonal)
+    vector[diagonal.argmax()] = 1
     for _ in range(POWER_STEPS):
-        forward = matrix @ forward
-        inverse = upper.T @ (upper @ inverse)
-        largest, smallest_inverse = float(forward.norm()), float(inverse.norm())
-        forward, inverse = forward / largest, inverse / smallest_inverse
-    return max(1.0, largest * smallest_inverse)
+        vector = times(vector)
+        largest = float(vector.norm())
+        vector /= largest
+    return largest
 
 
 def _remedy(asked: float, used: float, tokens: int | None, inputs: int) -> str | None:

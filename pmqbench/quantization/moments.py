@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pmqbench.errors import NumericalError
 
-SAMPLE_TOKENS = 256  # tokens a task kept for the per-task deviations of the layer record
-PANEL = 256  # on a GPU: column panels from the diagonal on, mirrored at the end, save up to half the products of a symmetric H
+SAMPLE_TOKENS = 128  # tokens a task kept for the per-task deviations of the layer record
+PANEL = 256  # columns that a GPU multiplies at once, from the diagonal on: up to half the products of a symmetric H are saved
 
 
 @dataclass
@@ -127,8 +127,11 @@ def _add_square(total: Tensor, x: Tensor, weights: Tensor | None) -> None:
 
 def _mirror(total: Tensor) -> None:
     """Fills in below the diagonal what `_add_square` left out."""
-    upper = total.triu(1)
-    total.triu_().add_(upper.T)
+    for start in range(0, len(total), PANEL):
+        stop = start + PANEL
+        total[stop:, start:stop] = total[start:stop, stop:].T
+        corner = total[start:stop, start:stop]
+        corner.copy_(corner.triu() + corner.triu(1).T)
 
 
 @dataclass

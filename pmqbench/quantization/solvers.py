@@ -5,6 +5,7 @@ GPTQ: Frantar et al., arXiv 2210.17323, Algorithm 1.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -16,7 +17,7 @@ from pmqbench.quantization.metric import Metric
 from pmqbench.quantization.problem import Solution
 
 BLOCK = 256  # columns between two updates of all columns that follow
-TILE = 32  # columns between two updates of the rest of their block
+TILE = 16  # columns between two updates of the rest of their block
 
 
 def round_target(
@@ -53,13 +54,14 @@ def gptq(target: Tensor, metric: Metric, grid: Grid) -> Tensor:
     Minimises tr((Q - target) H_d (Q - target)^T) greedily, H_d the metric's damped second moment: with e the error of a column
     over U_jj, that trace is the sum of e^2. Works on the transpose, so that a column of the weight is contiguous.
     """
-    width = target.shape[1]
-    order = torch.arange(width, device=target.device) if metric.order is None else metric.order
-    work = target.T[order].contiguous()
+    width, order = target.shape[1], metric.order
+    work = target.T.contiguous() if order is None else target.T[order]
     codes = torch.empty_like(work)
     scales = grid.scale.T.contiguous()
-    zeros = None if grid.zero is None else grid.zero.T.contiguous()
-    groups = order // (width // len(scales))
+    zeros = torch.zeros_like(scales) if grid.zero is None else grid.zero.T.contiguous()
+    steps = Steps(scales, grid.low - zeros, grid.high - zeros)
+    groups = torch.arange(width, device=work.device) // (width // len(scales))
+    groups = groups if order is None else groups[order]
     if work.device.type == "cuda":
         from pmqbench.quantization.gptq_kernel import round_columns
     else:
@@ -67,49 +69,44 @@ def gptq(target: Tensor, metric: Metric, grid: Grid) -> Tensor:
     for start in range(0, width, BLOCK):
         block = slice(start, min(start + BLOCK, width))
         upper, size = metric.upper[block, start:].to(target.dtype), block.stop - start
-        spread = upper / upper.diagonal()[:, None]  # row j: what an error of column j asks of itself and the columns after it
+        pivots = upper.diagonal()[:, None]
         errors = torch.empty_like(work[block])
-        round_columns(work[block], spread[:, :size], scales, zeros, groups[block], (grid.low, grid.high), codes[block], errors)
-        work[block.stop :].addmm_(spread[:, size:].T, errors, alpha=-1)
-    placed = torch.empty_like(codes)
-    placed[order] = codes
-    return placed.T.contiguous().to(grid.code_dtype)
+        round_columns(work[block], upper[:, :size] / pivots, steps, groups[block], codes[block], errors)
+        work[block.stop :].addmm_(upper[:, size:].T, errors.div_(pivots), alpha=-1)
+    if order is not None:
+        codes = torch.empty_like(codes).index_copy_(0, order, codes)
+    codes.view(len(zeros), -1, codes.shape[1]).add_(zeros[:, None])
+    return codes.to(grid.code_dtype).T.contiguous()
 
 
-def _round_columns(
-    work: Tensor,
-    spread: Tensor,
-    scales: Tensor,
-    zeros: Tensor | None,
-    groups: Tensor,
-    limits: tuple[int, int],
-    codes: Tensor,
-    errors: Tensor,
-) -> None:
+@dataclass(frozen=True)
+class Steps:
+    """A grid in whole steps of its scale: a weight is step * scale, low <= step <= high; each (groups, out)."""
+
+    scale: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def _round_columns(work: Tensor, spread: Tensor, steps: Steps, groups: Tensor, rounded: Tensor, errors: Tensor) -> None:
     """Rounds the columns of a block one after the other, each corrected for the errors of those before it.
 
     Args:
         work: the block's columns (block, out), changed.
-        spread: U_ij / U_ii of the block (block, block).
-        scales, zeros: of all groups (groups, out).
+        spread: U_ij / U_ii of the block (block, block): what an error of column i asks of column j.
+        steps: the grid.
         groups: the group of each column (block,).
-        limits: least and greatest code.
-        codes, errors: what comes out, (block, out): codes, and column minus its grid point.
+        rounded, errors: what comes out, (block, out): steps, and column minus its grid point.
     """
     chosen, size = groups.tolist(), len(work)
+    scales, lows, highs = steps.scale.unbind(), steps.low.unbind(), steps.high.unbind()
     for start in range(0, size, TILE):
         tile = slice(start, min(start + TILE, size))
         columns = work[tile]
         later = spread[tile, tile].triu(1)
-        parts = (columns.unbind(), codes[tile].unbind(), errors[tile].unbind(), later.unbind(), chosen[tile])
-        for column, code, error, share, group in zip(*parts, strict=True):
-            scale = scales[group]
-            torch.div(column, scale, out=code).round_()
-            if zeros is None:
-                code.clamp_(*limits)
-                torch.addcmul(column, code, scale, value=-1, out=error)
-            else:
-                code.add_(zeros[group]).clamp_(*limits)
-                torch.addcmul(column, torch.sub(code, zeros[group], out=error), scale, value=-1, out=error)
+        parts = (columns.unbind(), rounded[tile].unbind(), errors[tile].unbind(), later.unbind(), chosen[tile])
+        for column, step, error, share, group in zip(*parts, strict=True):
+            torch.div(column, scales[group], out=step).round_().clamp_(lows[group], highs[group])
+            torch.addcmul(column, step, scales[group], value=-1, out=error)
             columns.addr_(share, error, alpha=-1)
         work[tile.stop :].addmm_(spread[tile, tile.stop :].T, errors[tile], alpha=-1)

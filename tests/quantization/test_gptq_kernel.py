@@ -13,7 +13,7 @@ COMPARE = """
 import sys, torch
 from pmqbench.quantization.gptq_kernel import round_columns
 from pmqbench.quantization.grid import fit_grid
-from pmqbench.quantization.solvers import _round_columns
+from pmqbench.quantization.solvers import Steps, _round_columns
 
 size, outputs, group_size, symmetric = int(sys.argv[1]), 37, int(sys.argv[2]), sys.argv[3] == "True"
 torch.manual_seed(0)
@@ -22,13 +22,15 @@ grid = fit_grid(work.T, 4, group_size, symmetric)
 upper = torch.linalg.qr(torch.randn(size, size) + 8 * torch.eye(size)).R
 spread = torch.cat([upper / upper.diagonal()[:, None], torch.zeros(size, 5)], dim=1)[:, :size]  # rows are not contiguous
 scales, groups = grid.scale.T.contiguous(), torch.arange(size) // group_size
-zeros = None if grid.zero is None else grid.zero.T.contiguous()
+zeros = 0 * scales if grid.zero is None else grid.zero.T.contiguous()
+steps = Steps(scales, grid.low - zeros, grid.high - zeros)
 made = []
 for loop in (_round_columns, round_columns):
     codes, errors = torch.full_like(work, torch.nan), torch.full_like(work, torch.nan)
-    loop(work.clone(), spread, scales, zeros, groups, (grid.low, grid.high), codes, errors)
+    loop(work.clone(), spread, steps, groups, codes, errors)
     made += [codes, errors]
 same = (made[0] == made[2])
+made = [part + zeros[groups] for part in (made[0],)] + made[1:]
 print(float(same.float().mean()), float((made[1] - made[3]).abs()[same].max()), int(made[0].min()), int(made[0].max()))
 """
 

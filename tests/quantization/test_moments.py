@@ -62,7 +62,8 @@ def test_weights_weigh_and_padding_never_enters():
     assert relative(sample.weights @ sample.x, moments.mean) < 1e-5
 
 
-def test_sample_is_small_and_even_over_uneven_batches():
+def test_sample_is_small_and_even_over_uneven_batches(monkeypatch):
+    monkeypatch.setattr("pmqbench.quantization.moments.SAMPLE_TOKENS", SAMPLE_TOKENS)
     moments = TaskMoments(3, CPU, 2)
     moments.add(torch.zeros(3 * SAMPLE_TOKENS, 3))
     moments.add(torch.ones(SAMPLE_TOKENS, 3))
