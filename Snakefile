@@ -14,6 +14,7 @@ include: "rules/experts.smk"
 include: "rules/merging.smk"
 include: "rules/quantization.smk"
 include: "rules/evaluation.smk"
+include: "rules/export.smk"
 include: "rules/report.smk"
 
 
@@ -31,6 +32,15 @@ rule full:
 rule ablations:
     input:
         target_files("ablations"),
+
+
+rule export:
+    input:
+        [
+            file
+            for model in quantized_models("default")
+            for file in exported_files(f"{EXPORTED}/{model}")
+        ],
 
 
 rule leaderboard:

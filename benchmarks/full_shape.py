@@ -45,7 +45,7 @@ def quantize(method_name: str) -> Callable[[Job], None]:
     def stage(job: Job) -> None:
         from pmqbench.quantization.base import QUANTIZERS
         from pmqbench.quantization.calibrate import quantize_model
-        from pmqbench.quantization.storage import save_codes
+        from pmqbench.quantization.packing import save_packed
 
         calibration = {
             task: inputs(job.family_name, job.config, job.samples, job.batch, seed) for seed, task in enumerate(TASKS)
@@ -55,7 +55,7 @@ def quantize(method_name: str) -> Callable[[Job], None]:
         given = experts(job.folder, job.family_name, TASKS, job.device)
         quantized = quantize_model(model, method, calibration, given, progress=False)
         job.family.save(job.folder / method_name, quantized.tensors, job.folder, {})
-        save_codes(job.folder / method_name / "codes.safetensors", quantized.codes)
+        save_packed(job.folder / method_name / "packed.safetensors", quantized.tensors, quantized.codes)
 
     return stage
 

@@ -1,7 +1,7 @@
-"""Where E-PMQ's time goes, against the floor that its sums need and against other ways to do it: `python -m benchmarks.quantization`.
+"""Where E-PMQ's time goes, against the floor that its sums need and against other ways: `python -m benchmarks.quantization`.
 
-Models have the suites' real shapes (`--model`), random weights and inputs. Every run has a process of its own, one after the other,
-and measures the machine's matrix rate before and after itself: floor = (moments + two forwards) at the float32 rate +
+Models have the suites' real shapes (`--model`), random weights and inputs. Every run has a process of its own, one after the
+other, and measures the machine's matrix rate before and after itself: floor = (moments + two forwards) at the float32 rate +
 factorisations at the float64 rate. Ratios of one call compare; seconds of two calls on a shared machine do not.
 
     python -m benchmarks.quantization --against featcal reference           # B/32, 8 experts, 256 samples each
@@ -162,7 +162,7 @@ def run(options: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
 
         reference_gptq(model, calibration)
     else:
-        from pmqbench.quantization.storage import save_codes
+        from pmqbench.quantization.packing import save_packed
 
         watch_stages(clock)
         method = QUANTIZERS.get(name)(calibration_samples=options.samples)
@@ -170,7 +170,7 @@ def run(options: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
             quantized = quantize_model(model, method, calibration, given, progress=False)
         with clock.stage("write"):
             family.save(folder / name, quantized.tensors, folder, {})
-            save_codes(folder / name / "codes.safetensors", quantized.codes)
+            save_packed(folder / name / "packed.safetensors", quantized.tensors, quantized.codes)
     synchronise()
     seconds = time.perf_counter() - began
     rates.append(matrix_rates(device))

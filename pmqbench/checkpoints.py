@@ -85,6 +85,11 @@ class Checkpoint:
             shape = tuple(file.get_slice(slot.stored).get_shape())
         return shape if slot.rows is None else (max(0, min(slot.rows[1], shape[0]) - slot.rows[0]), *shape[1:])
 
+    def metadata(self) -> dict[str, str]:
+        """What the file says of itself, beside its tensors."""
+        with self._open() as file:
+            return dict(file.metadata() or {})
+
     def items(self) -> Iterator[tuple[str, torch.Tensor]]:
         """(canonical name, tensor) one after the other."""
         for name in self.names():

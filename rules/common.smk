@@ -48,6 +48,7 @@ BASE = f"{MODELS}/{SUITE.base_id}"
 HEADS = f"results/heads/{SUITE.base_id}"
 MERGED = "results/merged"
 QUANTIZED = "results/quantized"
+EXPORTED = "results/exported"
 EVALUATIONS = "results/evaluations"
 REPORTS = "results/suites"
 GATES = f"results/gates/{SUITE.name}.json"
@@ -100,7 +101,7 @@ def reader_file(task):
 def quantized_files(folder):
     return [
         *model_files(folder),
-        f"{folder}/codes.safetensors",
+        f"{folder}/packed.safetensors",
         f"{folder}/layers.json",
     ]
 
@@ -196,7 +197,7 @@ def quantizer_code(wildcards):
     ).__module__
     return code_hash(
         "pmqbench.quantization.calibrate",
-        "pmqbench.quantization.storage",
+        "pmqbench.quantization.packing",
         PROTOCOL.data_code,
         FAMILY.__module__,
         method,
@@ -285,6 +286,44 @@ def published_experts(wildcards):
 
 def test_data(wildcards):
     return [data_file(task, "test") for task in wanted_tasks(wildcards)]
+
+
+# --- export
+
+
+def quantized_models(target):
+    """Ids of the quantized models that a target compares, below results/quantized: <merge>/<quantizer>[/seed-<n>]."""
+    models = [model for model, *_ in models_of(SUITE.targets[target])]
+    return [
+        model.removeprefix("quantized/")
+        for model in models
+        if model.startswith("quantized/")
+    ]
+
+
+def model_records(model):
+    return [f"{EVALUATIONS}/{model}/{task}.json" for task in TASKS]
+
+
+def own_records(wildcards):
+    return model_records(f"quantized/{wildcards.quantized}")
+
+
+def merge_of(wildcards):
+    return wildcards.quantized.split("/", 1)[0]
+
+
+def merged_records(wildcards):
+    return model_records(f"merged/{merge_of(wildcards)}")
+
+
+def merged_manifest(wildcards):
+    return f"{MERGED}/{merge_of(wildcards)}/manifest.json"
+
+
+def exported_files(folder):
+    names = ("config.json", "README.md", "model.safetensors", *FAMILY.exported_files)
+    return [f"{folder}/{name}" for name in names]
 
 
 # --- reports

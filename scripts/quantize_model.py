@@ -8,7 +8,7 @@ from pmqbench.families.base import FAMILIES
 from pmqbench.files import write_json
 from pmqbench.jobs import expert_folders, run_job, start_torch, write_manifest
 from pmqbench.quantization.calibrate import Expert, quantize_model
-from pmqbench.quantization.storage import packed_bytes, save_codes
+from pmqbench.quantization.packing import save_packed
 from pmqbench.recipes import quantizer_of
 
 
@@ -28,13 +28,9 @@ def main(job):
         calibration = {} if seed is None else calibration_batches(job, family, method.calibration_samples, seed)
         quantized = quantize_model(family.build(merged, "merged model").to(device), method, calibration, experts)
         family.save(folder, quantized.tensors, merged, {"method": job.params.recipe["method"]})
-        save_codes(folder / "codes.safetensors", quantized.codes)
+        size = save_packed(folder / "packed.safetensors", quantized.tensors, quantized.codes)
         write_json(folder / "layers.json", quantized.records)
         recipe = {"quantizer": job.params.recipe, "seed": seed}
-        rest = sum(
-            tensor.nbytes for name, tensor in quantized.tensors.items() if name.removesuffix(".weight") not in quantized.codes
-        )
-        size = packed_bytes(quantized.codes) + rest
         write_manifest(folder, recipe, inputs, job.params.code, size, time.perf_counter() - started, device, job.threads)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.shapes import clip
 from benchmarks.shapes import shapes as shapes_of
-from pmqbench.checkpoints import Checkpoint
 from pmqbench.files import read_json
+from pmqbench.quantization.packing import load_codes
 
 PATH = Path(__file__).parents[1] / "benchmarks" / "full_shape.py"
 
@@ -41,10 +41,10 @@ def test_every_stage(bench, monkeypatch, tmp_path):
     base, merged = (job.family.tower(tmp_path / name).tensor("encoder.layers.0.mlp.fc1.weight") for name in ("base", "merged"))
     experts = [job.family.tower(tmp_path / task).tensor("encoder.layers.0.mlp.fc1.weight") for task in bench.TASKS]
     assert (merged - (base + 0.3 * sum(expert - base for expert in experts))).abs().max() < 1e-6
-    codes = [Checkpoint(tmp_path / method / "codes.safetensors") for method in ("gptq", "epmq")]
-    assert codes[0].names() == codes[1].names()
-    assert len({name.rsplit(".", 1)[0] for name in codes[0].names()}) >= 2 * 6
-    assert not all(bool((codes[0].tensor(name) == codes[1].tensor(name)).all()) for name in codes[0].names())
+    first, second = (load_codes(tmp_path / method / "packed.safetensors") for method in ("gptq", "epmq"))
+    assert first.keys() == second.keys()
+    assert len(first) == 2 * 6
+    assert not all(bool((first[name].codes == second[name].codes).all()) for name in first)
 
 
 def test_a_missing_family_is_said_plainly(bench, monkeypatch):

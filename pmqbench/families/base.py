@@ -17,6 +17,8 @@ from pmqbench.registry import Registry
 if TYPE_CHECKING:
     import torch
 
+    from pmqbench.families.files import Deployed
+
 
 @dataclass(frozen=True)
 class Group:
@@ -49,8 +51,8 @@ class Block:
             but k and v). Their moments may count the other tokens less (`last_block_tokens: class`).
         score_layers: layers whose outputs only meet in attention scores (q and k): AWQ does not clip their ranges.
         also: modules outside `name` that its run uses (T5: the encoder's final norm, at the end of its last block).
-        wide: stages that end with more to keep than a block's input (what attention mixed, beside the residual): where memory is
-            short they are run again instead.
+        wide: stages that end with more to keep than a block's input (what attention mixed, beside the residual); where memory
+            is short they are run again instead.
     """
 
     name: str
@@ -136,6 +138,9 @@ class Family(Protocol):
 
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         """(out, in) of every quantizable linear layer, by canonical name, from the model's config file alone."""
+
+    def deployed(self, folder: Path, base: Path) -> Deployed:
+        """How transformers loads the model of `folder`; processor or tokenizer are those of the `base`'s folder."""
 
     def head(self, base: Path, classnames: list[str], templates: list[str]) -> dict[str, torch.Tensor]:
         """The task's zero-shot head from the base; only families with the protocol "zero_shot" have it.

@@ -15,8 +15,8 @@ from pmqbench.checkpoints import Checkpoint, Slot, save_checkpoint
 from pmqbench.errors import DataError
 from pmqbench.families import open_clip
 from pmqbench.families.base import FAMILIES
-from pmqbench.families.files import ModelFiles, link
-from pmqbench.families.vision_config import VisionConfig, tower_names
+from pmqbench.families.files import Deployed, ModelFiles, link
+from pmqbench.families.vision_config import VisionConfig, deployed_tower, stored_config, stored_preprocessor, tower_names
 from pmqbench.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Clip(ModelFiles):
     weights_file = WEIGHTS
     config_file = CONFIG
     base_files = (PREPROCESSOR, *TOKENIZER)
+    exported_files = (PREPROCESSOR,)
     protocol = "zero_shot"
 
     def needed(self, names: Collection[str], base: bool, where: str) -> list[str]:
@@ -95,6 +96,10 @@ class Clip(ModelFiles):
         """See Family."""
         return vision_config(config).linear_shapes()
 
+    def deployed(self, folder: Path, base: Path) -> Deployed:
+        """See Family."""
+        return deployed_tower(read_config(folder))
+
     def head(self, base: Path, classnames: list[str], templates: list[str]) -> dict[str, torch.Tensor]:
         """See Family; needs the whole CLIP and its tokenizer in `base`."""
         if (Path(base) / open_clip.WEIGHTS).is_file():
@@ -136,30 +141,3 @@ def vision_config(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | N
         mean=tuple(constants.get("image_mean", MEAN)),
         std=tuple(constants.get("image_std", STD)),
     )
-
-
-def stored_config(config: VisionConfig) -> dict[str, Any]:
-    """`config.json` of a CLIPVisionModel."""
-    return {
-        "architectures": ["CLIPVisionModel"],
-        "model_type": "clip_vision_model",
-        "hidden_size": config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "intermediate_size": config.mlp_width,
-        "image_size": config.image_size,
-        "patch_size": config.patch_size,
-        "hidden_act": config.activation,
-        "layer_norm_eps": config.eps,
-    }
-
-
-def stored_preprocessor(config: VisionConfig) -> dict[str, Any]:
-    """`preprocessor_config.json` with the pixel normalisation, so that merged models keep the base's."""
-    return {
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": config.image_size},
-        "crop_size": {"height": config.image_size, "width": config.image_size},
-        "image_mean": list(config.mean),
-        "image_std": list(config.std),
-    }

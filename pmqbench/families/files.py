@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pmqbench.errors import DataError
 from pmqbench.files import atomic_path, read_json
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A model as stock transformers loads it; its tensors have the canonical names.
+
+    Attributes:
+        loader: class whose `from_pretrained` loads it.
+        config: its config.json.
+        files: what else belongs into its folder, processor or tokenizer, as text by name.
+        unquantized: linear modules that no method quantizes.
+    """
+
+    loader: str
+    config: Mapping[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
+    unquantized: tuple[str, ...] = ()
 
 
 class ModelFiles:
@@ -17,11 +35,13 @@ class ModelFiles:
     Attributes:
         weights_file, config_file: names in a model's folder.
         base_files: names that only a base needs (tokenizer, preprocessor), taken where they exist.
+        exported_files: names of `Deployed.files`.
     """
 
     weights_file: ClassVar[str]
     config_file: ClassVar[str]
     base_files: ClassVar[tuple[str, ...]] = ()
+    exported_files: ClassVar[tuple[str, ...]] = ()
 
     def needed(self, names: Collection[str], base: bool, where: str) -> list[str]:
         """Those of a folder's or repository's files that make a model.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pmqbench.checkpoints import Checkpoint, Slot, save_checkpoint
 from pmqbench.errors import DataError
 from pmqbench.families.base import FAMILIES
-from pmqbench.families.files import ModelFiles
-from pmqbench.families.vision_config import VisionConfig, tower_names
+from pmqbench.families.files import Deployed, ModelFiles
+from pmqbench.families.vision_config import VisionConfig, deployed_tower, tower_names
 from pmqbench.files import read_json
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class OpenClip(ModelFiles):
 
     weights_file = WEIGHTS
     config_file = CONFIG
+    exported_files = ("preprocessor_config.json",)
     protocol = "zero_shot"
 
     def tower(self, folder: Path, label: str = "") -> Checkpoint:
@@ -73,6 +74,10 @@ class OpenClip(ModelFiles):
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         """See Family."""
         return vision_config(config).linear_shapes()
+
+    def deployed(self, folder: Path, base: Path) -> Deployed:
+        """See Family: transformers' layout."""
+        return deployed_tower(vision_config(read_json(Path(folder) / CONFIG)))
 
     def head(self, base: Path, classnames: list[str], templates: list[str]) -> dict[str, torch.Tensor]:
         """See Family; needs the whole CLIP in `base`."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pmqbench.checkpoints import Checkpoint, Slot, save_checkpoint
 from pmqbench.errors import DataError
 from pmqbench.families.base import FAMILIES
-from pmqbench.families.files import ModelFiles
+from pmqbench.families.files import Deployed, ModelFiles
 from pmqbench.families.t5_config import t5_config
 from pmqbench.files import read_json
 
@@ -37,6 +37,7 @@ class T5(ModelFiles):
     weights_file = WEIGHTS
     config_file = CONFIG
     base_files = (TOKENIZER,)
+    exported_files = (TOKENIZER,)
     protocol = "text_to_text"
 
     def needed(self, names: Collection[str], base: bool, where: str) -> list[str]:
@@ -66,6 +67,12 @@ class T5(ModelFiles):
         from pmqbench.families.t5_model import build_t5
 
         return build_t5(t5_config(read_json(Path(folder) / CONFIG)), self.tower(folder, label))
+
+    def deployed(self, folder: Path, base: Path) -> Deployed:
+        """See Family; what transformers left out of a config as its default stays left out."""
+        config = read_json(Path(folder) / CONFIG) | {"architectures": ["T5ForConditionalGeneration"]}
+        tokenizer = (Path(base) / TOKENIZER).read_text(encoding="utf-8")
+        return Deployed("T5ForConditionalGeneration", config, {TOKENIZER: tokenizer}, ("lm_head",))
 
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         """See Family."""

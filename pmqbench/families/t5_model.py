@@ -4,8 +4,8 @@ A job that runs it imports torch alone (2 s) instead of transformers (5 s). test
 answers with transformers' own.
 
 The state between blocks is a dict: `encoder`, `decoder` (n, tokens, d_model), their masks (n, tokens), bool, and the position
-bias that the first block of a stack makes for all its blocks; after an attention's first stage also `mixed`. Hidden states of padding are kept at zero: nothing attends to
-padding, and so it does not enter a comparison of block outputs either (AWQ's search).
+bias that the first block of a stack makes for all its blocks; after an attention's first stage also `mixed`. Hidden states of
+padding are kept at zero: nothing attends to padding, and so it enters no comparison of block outputs either (AWQ's search).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Attention(nn.Module):
         return self._split(self.k(memory)), self._split(self.v(memory))
 
     def mix(self, x: Tensor, bias: Tensor, memory: Tensor | None = None, cache: KeysValues | None = None) -> Tensor:
-        """What `o` reads: tokens x (n, queries, d_model) attend to themselves, to `memory` (n, keys, d_model), or to `cache`."""
+        """What `o` reads: x (n, queries, d_model) attends to itself, to `memory` (n, keys, d_model), or to `cache`."""
         q = self._split(self.q(x))
         k, v = self.keys_values(x if memory is None else memory) if cache is None else cache
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)

@@ -5,10 +5,13 @@ Config validation reads it while Snakemake parses; `vit.py` builds the module.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pmqbench.families.base import Block, Group
+from pmqbench.families.files import Deployed
 
 
 @dataclass(frozen=True)
@@ -66,3 +69,36 @@ def _block(i: int, last: bool) -> Block:
     )
     class_token_layers = frozenset({q, out, fc1, fc2}) if last else frozenset()
     return Block(name, groups, class_token_layers, score_layers=frozenset({q, k}), wide=frozenset({0}))
+
+
+def stored_config(config: VisionConfig) -> dict[str, Any]:
+    """`config.json` of a CLIPVisionModel."""
+    return {
+        "architectures": ["CLIPVisionModel"],
+        "model_type": "clip_vision_model",
+        "hidden_size": config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.mlp_width,
+        "image_size": config.image_size,
+        "patch_size": config.patch_size,
+        "hidden_act": config.activation,
+        "layer_norm_eps": config.eps,
+    }
+
+
+def stored_preprocessor(config: VisionConfig) -> dict[str, Any]:
+    """`preprocessor_config.json` with the pixel normalisation, so that merged models keep the base's."""
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": config.image_size},
+        "crop_size": {"height": config.image_size, "width": config.image_size},
+        "image_mean": list(config.mean),
+        "image_std": list(config.std),
+    }
+
+
+def deployed_tower(config: VisionConfig) -> Deployed:
+    """A tower as transformers loads it, with the image processor that its pixels went through."""
+    processor = json.dumps(stored_preprocessor(config), indent=1)
+    return Deployed("CLIPVisionModel", stored_config(config), {"preprocessor_config.json": processor})

@@ -96,7 +96,10 @@ class Embeddings(nn.Module):
 
 
 class VisionTower(Blockwise, nn.Module):
-    """CLIP's vision transformer as a BlockModel; its input are uint8 images (n, 3, h, w), its output is the pooled class token (n, width), before the projection."""
+    """CLIP's vision transformer as a BlockModel.
+
+    Its input are uint8 images (n, 3, h, w), its output is the pooled class token (n, width), before the projection.
+    """
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()

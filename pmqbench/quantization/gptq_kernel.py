@@ -1,7 +1,7 @@
-"""GPTQ's column loop on a GPU: a block of columns in one launch, where the plain loop takes ten launches a column.
+"""GPTQ's column loop on a GPU: a block of columns in one launch, where the plain loop takes five launches a column.
 
-Rows of a weight do not depend on each other, so each program takes some outputs through all columns of the block and keeps them in
-registers. The plain loop is `solvers._round_columns`; codes agree up to the order of float32 sums.
+Rows of a weight do not depend on each other, so each program takes some outputs through all columns of the block and keeps
+them in registers. The plain loop is `solvers._round_columns`; codes agree up to the order of float32 sums.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from torch import Tensor
 from pmqbench.quantization.solvers import Steps
 
 OUTPUTS = 16  # outputs a program takes
-# 1.5 * 2^23: adding and subtracting it rounds a float32 below 2^22 to the nearest whole number, ties to even, as torch.round does.
+# 1.5 * 2^23: adding and subtracting it rounds a float32 below 2^22 to the nearest whole number, ties to even, as torch.round.
 ROUNDER = tl.constexpr(12582912.0)
 FAR = tl.constexpr(1048576.0)  # beyond every code; keeps the rounding exact
 
 
 @triton.jit
 def _round_block(
-    work, spread, scales, lows, highs, groups, rounded, errors, size, outputs, stride, ROWS: tl.constexpr, TAKEN: tl.constexpr
-):  # noqa: ANN001, ANN202, N803 - Triton's own types
-    rows = tl.arange(0, ROWS)
-    outs = tl.program_id(0) * TAKEN + tl.arange(0, TAKEN)
+    work, spread, scales, lows, highs, groups, rounded, errors, size, outputs, stride, held: tl.constexpr, taken: tl.constexpr
+):
+    rows = tl.arange(0, held)
+    outs = tl.program_id(0) * taken + tl.arange(0, taken)
     live = outs < outputs
     inside = (rows < size)[:, None] & live[None, :]
     columns = tl.load(work + rows[:, None] * outputs + outs[None, :], mask=inside, other=0.0)
@@ -57,6 +57,6 @@ def round_columns(work: Tensor, spread: Tensor, steps: Steps, groups: Tensor, ro
         size,
         outputs,
         spread.stride(0),
-        ROWS=triton.next_power_of_2(size),
-        TAKEN=OUTPUTS,
+        held=triton.next_power_of_2(size),
+        taken=OUTPUTS,
     )

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from pmqbench.families.base import Block, BlockModel
 from pmqbench.quantization.problem import Expert
 
-
 T, R = TypeVar("T"), TypeVar("R")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -50,6 +51,20 @@ class Source(Protocol):
         self, folder: Path, family: Any, task: Task, base: Path | None, data: Path | None, head: Path | None, threads: int
     ) -> Mapping[str, str] | None:
         """Writes the task's expert into `folder`; base, data and head are given if `trains`. Returns as `fetch_base`."""
+
+
+CARD = "README.md"
+
+
+def stated_license(card: Path | None) -> str | None:
+    """The licence in the head of a model card, as the hub's cards have it; None if there is no card or it states none."""
+    if card is None or not card.is_file():
+        return None
+    import yaml
+
+    head = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL)
+    stated = (yaml.safe_load(head[1]) or {}).get("license") if head else None
+    return stated if isinstance(stated, str) else None
 
 
 SOURCES: Registry[Any] = Registry("model source", "pmqbench.sources")

@@ -12,7 +12,7 @@ from pydantic import Field
 from pmqbench.errors import ConfigError, did_you_mean
 from pmqbench.files import hash8, read_json
 from pmqbench.hub import Repo, check_id, fetch
-from pmqbench.sources.base import SOURCES
+from pmqbench.sources.base import CARD, SOURCES, stated_license
 
 if TYPE_CHECKING:
     from pmqbench.recipes import Suite
@@ -82,6 +82,13 @@ class HubModels:
 
     def _fetch(self, task: str, folder: Path, family: Any) -> dict[str, str]:
         repo = self._repo(task)
-        snapshot = fetch(repo, lambda names, _: family.needed(names, base=not task, where=str(repo)))
-        family.bring(snapshot.files, folder)
-        return {"repository": repo.id, "commit": snapshot.commit}
+
+        def choose(names: Sequence[str], _: Any) -> list[str]:
+            card = [CARD] if not task and CARD in names else []
+            return family.needed(names, base=not task, where=str(repo)) + card
+
+        snapshot = fetch(repo, choose)
+        files = dict(snapshot.files)
+        license_name = stated_license(files.pop(CARD, None))
+        family.bring(files, folder)
+        return {"repository": repo.id, "commit": snapshot.commit} | ({"license": license_name} if license_name else {})

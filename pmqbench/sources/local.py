@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pmqbench.errors import ConfigError, DataError
 from pmqbench.files import hash8, read_json
-from pmqbench.sources.base import SOURCES
+from pmqbench.sources.base import CARD, SOURCES, stated_license
 
 if TYPE_CHECKING:
     from pmqbench.recipes import Suite
@@ -61,9 +61,13 @@ class LocalFolders:
         configs = [Path(self.config)] if self.config else sorted(place.glob("*config.json"))
         return read_json(configs[0]) if configs else None
 
-    def fetch_base(self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...], threads: int) -> None:
+    def fetch_base(
+        self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...], threads: int
+    ) -> Mapping[str, str]:
         """See Source."""
         family.bring(self._files("", family, base=True), folder)
+        stated = stated_license(self._place("") / CARD)
+        return {"license": stated} if stated else {}
 
     def fetch_expert(
         self, folder: Path, family: Any, task: Task, base: Path | None, data: Path | None, head: Path | None, threads: int

@@ -23,7 +23,7 @@ def split(task, name):
 
 @pytest.mark.parametrize("name", ["eurosat", "svhn", "pcam", "fer2013", "food101", "emnist_letters"])
 def test_data_sets_as_the_hub_has_them(here, name):
-    """A card that lists files, a configuration, boolean labels, other columns, a pinned conversion, a split called otherwise."""
+    """A card that lists files, a configuration, boolean labels, other columns, a pinned conversion, another split."""
     task = publish(here, name)
     images, labels = split(task, "test")
     assert images.shape == (TEST, 3, 224, 224)

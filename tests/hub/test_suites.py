@@ -22,7 +22,7 @@ SMALL = {
     "calibration": {"samples": 4},
     "batch_jobs": True,
 }
-"""Fewer seeds, groups and samples than the paper's, so that a suite runs in a minute; models, data and recipes are the suite's own."""
+"""Fewer seeds, groups and samples than the paper's, so that a suite runs in a minute; recipes are the suite's own."""
 FEW = SMALL | {"merges": {"ties": None}, "quantizers": {"awq": None, "gptq": None}, "reference": "rtn"}
 
 
