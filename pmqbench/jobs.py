@@ -44,6 +44,8 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
 
 def start_torch(threads: int) -> str:
     """Sets torch's threads and, on a GPU, deterministic kernels; returns the device: "cuda" if there is one, else "cpu"."""
+    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # SciPy's BLAS has threads of its own, and reads this as it is loaded
+
     import torch
 
     torch.set_num_threads(threads)

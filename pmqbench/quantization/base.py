@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 UNROUNDED = 16  # bits at which a method stops after its target: the continuous relaxation
 
 
+Precision = Literal["float32", "tf32", "bfloat16"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """What the loop collects for a method.
@@ -36,6 +39,7 @@ class Sampling:
         teacher: whose outputs the target aims at: each task's expert, the merged model at full precision, or nobody's.
         teacher_share: how much of the target's inputs is the teacher's own (0: the teacher's weights on this model's inputs).
         absolute: also collect mean |x|.
+        precision: of the blocks' forward passes; moments and solves stay float32 and float64.
         probe_samples: samples a task kept apart, at full precision, for searches that run whole blocks.
     """
 
@@ -46,6 +50,7 @@ class Sampling:
     teacher_share: float = 0.0
     absolute: bool = False
     probe_samples: int = 0
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +95,10 @@ class CalibratedQuantizer(Quantizer):
     calibrated: ClassVar[bool] = True
 
     calibration_samples: Annotated[int, Field(ge=1, description="Calibration samples a task, from its train split.")] = 256
+    forward_precision: Annotated[
+        Precision,
+        Field(description="Of forward passes in calibration: tf32 (products on a GPU's tensor cores), or bfloat16 (autocast)."),
+    ] = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)

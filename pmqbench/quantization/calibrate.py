@@ -128,10 +128,15 @@ def _start(
         raise DataError(
             f"no expert for {', '.join(missing)}.", where="calibration", remedy="Every calibration task needs its expert."
         )
-    run.student = Stream(model, {task: [model.embed(batch) for batch in batches] for task, batches in calibration.items()})
+    states = {task: [model.embed(batch) for batch in batches] for task, batches in calibration.items()}
+    run.student = Stream(model, states, precision=sampling.precision)
     if sampling.teacher is not None and sampling.teacher_share > 0:
         by_experts = sampling.teacher == "experts"
-        run.teacher = expert_stream(experts, calibration, _device(model)) if by_experts else merged_stream(run.student)
+        run.teacher = (
+            expert_stream(experts, calibration, _device(model), sampling.precision)
+            if by_experts
+            else merged_stream(run.student)
+        )
     if sampling.probe_samples:
         first = {task: first_samples(batches[0], sampling.probe_samples) for task, batches in calibration.items()}
         run.probe = Stream(model, {task: [model.embed(batch)] for task, batch in first.items()})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pmqbench.families.base import Block, BlockModel
+from pmqbench.quantization.base import Precision
 from pmqbench.quantization.problem import Expert
 
 T, R = TypeVar("T"), TypeVar("R")
@@ -32,16 +34,19 @@ class Stream:
         model: runs the blocks.
         states: by task, one state a batch.
         enter: called with (task, block) before the task's states run through a block: puts the task's weights in place.
+        precision: of the forward passes.
     """
 
     model: BlockModel
     states: dict[str, list[Any]]
     enter: Callable[[str, Block], None] = lambda task, block: None
+    precision: Precision = "float32"
 
     def run(self, block: Block, stages: range, state: Any) -> Any:
         """The state before the first of consecutive `stages` -> the state after the last."""
-        for stage in stages:
-            state = self.model.run_stage(block, stage, state)
+        with computing_in(self.precision, next(self.model.parameters()).device.type):
+            for stage in stages:
+                state = self.model.run_stage(block, stage, state)
         return state
 
     def inputs(self, block: Block, stages: range, state: Any, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -57,7 +62,7 @@ class Stream:
 
         def hook(layer: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             def catch(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-                caught[layer] = args[0].flatten(0, -2)
+                caught[layer] = args[0].flatten(0, -2).float()
                 if layer == layers[-1]:
                     raise _Stop
 
@@ -85,7 +90,27 @@ class Stream:
         return sum(tensor.nbytes for states in self.states.values() for tensor in state_tensors(states))
 
 
-def expert_stream(experts: Mapping[str, Expert], calibration: Mapping[str, Sequence[Any]], device: torch.device) -> Stream:
+@contextmanager
+def computing_in(precision: Precision, device: str) -> Iterator[None]:
+    """Runs what is inside in float32, with TF32 products (a GPU's), or in bfloat16 where autocast thinks it safe."""
+    if precision == "bfloat16":
+        with torch.autocast(device, torch.bfloat16):
+            yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def expert_stream(
+    experts: Mapping[str, Expert],
+    calibration: Mapping[str, Sequence[Any]],
+    device: torch.device,
+    precision: Precision = "float32",
+) -> Stream:
     """Each task's batches in the task's own expert.
 
     One expert's model is kept; before it runs another task's states, that expert's tensors of the block are read into it.
@@ -101,12 +126,13 @@ def expert_stream(experts: Mapping[str, Expert], calibration: Mapping[str, Seque
             tensors = {name: experts[task].tensor(f"{part}.{name}", like) for name, like in body.state_dict().items()}
             body.load_state_dict(tensors, assign=True)
 
-    return Stream(model, states, enter)
+    return Stream(model, states, enter, precision)
 
 
 def merged_stream(student: Stream) -> Stream:
     """The same states in a copy of the model, which stays as it is while the model is quantized."""
-    return Stream(copy.deepcopy(student.model), {task: list(states) for task, states in student.states.items()})
+    states = {task: list(own) for task, own in student.states.items()}
+    return Stream(copy.deepcopy(student.model), states, precision=student.precision)
 
 
 def ahead(items: Iterable[T], read: Callable[[T], R]) -> Iterator[R]:

@@ -15,7 +15,7 @@ from pmqbench.quantization.methods.epmq import Epmq
 from pmqbench.quantization.methods.gptq import Gptq
 from pmqbench.quantization.methods.qep import Qep
 from pmqbench.quantization.methods.rtn import Rtn
-from tests.quantization.toy import close, inputs64, layers, reference, run
+from tests.quantization.toy import changed, close, inputs64, layers, reference, run
 
 METHODS = {
     "rtn": Rtn(),
@@ -217,3 +217,15 @@ def test_checkpoints_are_not_written_into(make_suite):
     for method in METHODS.values():
         quantize_model(build(), method, suite.calibration, experts, progress=False)
     assert all(torch.equal(t, before[n]) for n, t in suite.experts["one"].weights.items())
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_forward_precision_touches_forward_passes_alone(suite, precision):
+    """On a CPU TF32 changes nothing; bfloat16 moves codes a little, and moments stay float32."""
+    usual, other = (
+        run(suite, Epmq(target_inputs="expert"))[1],
+        run(suite, Epmq(target_inputs="expert", forward_precision=precision))[1],
+    )
+    assert all(tensor.dtype == torch.float32 for tensor in other.tensors.values())
+    share = changed(usual.codes, other.codes)
+    assert 0 < share < 0.2 if precision == "bfloat16" else share == 0

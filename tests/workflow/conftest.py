@@ -97,6 +97,7 @@ def write_models(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
         save_file(tensors, folder / name / WEIGHTS)
         write_json(folder / name / CONFIG, {"model_cfg": model_cfg, "preprocess_cfg": preprocess})
+    (folder / "base" / "README.md").write_text("---\nlicense: mit\n---\nA base.")
 
 
 @pytest.fixture(scope="session")

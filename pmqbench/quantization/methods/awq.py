@@ -29,7 +29,7 @@ class Awq(CalibratedQuantizer):
 
     def sampling(self) -> Sampling:
         """See Quantizer."""
-        return Sampling(sequential="none", absolute=True, probe_samples=self.search_samples)
+        return Sampling(sequential="none", absolute=True, probe_samples=self.search_samples, precision=self.forward_precision)
 
     def rescale(self, run: Run, block: Block, problems: list[Problem]) -> None:
         """See Quantizer."""

@@ -59,6 +59,7 @@ class Epmq(SequentialQuantizer):
             class_tokens=self.last_block_tokens == "class",
             teacher="experts",
             teacher_share=self.teacher_share,
+            precision=self.forward_precision,
         )
 
     def refit_norm(self, run: Run, block: Block, group: Group) -> None:

@@ -27,7 +27,10 @@ class Gptq(SequentialQuantizer):
     def sampling(self) -> Sampling:
         """See Quantizer."""
         return Sampling(
-            sequential=self.sequential, task_weight=self.task_weight, class_tokens=self.last_block_tokens == "class"
+            sequential=self.sequential,
+            task_weight=self.task_weight,
+            class_tokens=self.last_block_tokens == "class",
+            precision=self.forward_precision,
         )
 
     def solve(self, problem: Problem) -> Solution:
