@@ -15,7 +15,7 @@ RUN = $(BIN)/snakemake $(1) --cores $(CORES) --configfile $(CONFIG) --quiet reas
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint report leaderboard ui clean help install
+.PHONY: run test lint report leaderboard export ui clean help install
 
 run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full or ablations for more
 	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(filter-out config/schema.yaml,$(wildcard config/*.yaml)))"; exit 2; }
@@ -31,6 +31,9 @@ report: install  ## Write the report page of SUITE again
 
 leaderboard: install  ## Join all suites' leaderboards into results/leaderboard.* and the README
 	$(call RUN,leaderboard)
+
+export: install  ## Write SUITE's quantized models as folders that stock transformers loads
+	$(call RUN,export)
 
 ui: install  ## Open the MLflow pages on 127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/results/mlflow.db}"

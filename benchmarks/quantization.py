@@ -203,9 +203,9 @@ def task_names(options: argparse.Namespace) -> list[str]:
 def table(options: argparse.Namespace, name: str, figures: dict[str, Any], floor: float) -> str:
     """A run's lines: every stage with its share of the needed FLOP, and the whole against the floor."""
     lines = [f"\n{RUNS[name]}: {figures['seconds']:.1f} s, {figures['mb'] / 1000:.2f} GB peak, {figures['device']}"]
-    rates = figures["rates"]
-    lines.append(f"  matrix rate {rates['float32'] / 1e9:.0f} GFLOP/s (float32), {rates['float64'] / 1e9:.0f} (float64)")
-    for stage, seconds in sorted(figures["stages"].items(), key=lambda item: -item[1]):
+    if rates := figures.get("rates"):
+        lines.append(f"  matrix rate {rates['float32'] / 1e9:.0f} GFLOP/s (float32), {rates['float64'] / 1e9:.0f} (float64)")
+    for stage, seconds in sorted(figures.get("stages", {}).items(), key=lambda item: -item[1]):
         flop = figures["work"].get(stage, 0.0)
         rate = f"{flop / 1e12:8.2f} TFLOP {flop / seconds / 1e9:8.0f} GFLOP/s" if flop else ""
         lines.append(f"  {stage:40} {seconds:8.2f} s {rate}")
@@ -290,7 +290,10 @@ def main() -> None:
         for name in ("epmq", *options.against):
             if name == "llm-compressor":
                 script = [options.llm_compressor_python, str(Path(__file__).with_name("llm_compressor.py"))]
-                subprocess.run([*script, folder, str(options.experts * options.samples), str(options.batch)], check=True)
+                subprocess.run(
+                    [*script, folder, *map(str, (options.experts * options.samples, options.batch, options.threads))],
+                    check=True,
+                )
                 figures = read_json(Path(folder) / f"{name}.json")
             else:
                 worker(["-m", "benchmarks.quantization", *sys.argv[1:], "--worker", name, folder])

@@ -31,11 +31,13 @@ class Attention(nn.Module):
         self.heads = heads
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
 
-    def mix(self, x: Tensor) -> Tensor:
-        """What `out_proj` reads: (n, tokens, width) -> (n, tokens, width)."""
-        n, tokens, width = x.shape
-        q, k, v = (p(x).view(n, tokens, self.heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, tokens, width)
+    def mix(self, x: Tensor, queries: int | None = None) -> Tensor:
+        """What `out_proj` reads of the first `queries` tokens (all): (n, tokens, width) -> (n, queries, width)."""
+        q, k, v = (
+            layer(part).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer, part in ((self.q_proj, x[:, :queries]), (self.k_proj, x), (self.v_proj, x))
+        )
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class MLP(nn.Module):
@@ -75,6 +77,11 @@ class EncoderLayer(nn.Module):
     def transform(self, x: Tensor) -> Tensor:
         """Residual MLP."""
         return x + self.mlp(self.layer_norm2(x))
+
+    def class_token(self, x: Tensor) -> Tensor:
+        """The class token alone, (n, 1, width): all that the tower's output takes of its last layer."""
+        mixed = self.self_attn.mix(self.layer_norm1(x), queries=1)
+        return self.transform(x[:, :1] + self.self_attn.out_proj(mixed))
 
 
 class Embeddings(nn.Module):
@@ -130,6 +137,13 @@ class VisionTower(Blockwise, nn.Module):
     def finish(self, state: Tensor) -> Tensor:
         """(n, tokens, width) -> pooled class token (n, width)."""
         return self.post_layernorm(state[:, 0])
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """uint8 images (n, 3, h, w) -> pooled features (n, width)."""
+        state = self.embed(batch)
+        for block in self.blocks[:-1]:
+            state = self.run_block(block, state)
+        return self.finish(self.encoder.layers[-1].class_token(state))
 
     def token_weights(self, block: Block, layer: str, state: State, class_only: bool) -> Tensor | None:
         """See BlockModel: only the last block with `class_only` weighs tokens differently."""

@@ -42,8 +42,8 @@ class Summary:
         suite: the suite's name.
         tasks: T names in suite order.
         entries: E rows in the records' order with ENTRY, seeds, average, ci_low, ci_high, se_examples, se_seeds,
-            normalised, size_mb. se_examples is the bootstrap's standard error with the seeds held fixed, se_seeds the
-            standard error of the mean over seeds: 0 where no seed enters, NaN where only one was run.
+            normalised, size_mb, compression. se_examples is the bootstrap's standard error with the seeds held fixed,
+            se_seeds the standard error of the mean over seeds: 0 where no seed enters, NaN where only one was run.
         values, low, high: (E, T) task values, means over seeds, and their intervals.
         replicates: (R, E) bootstrapped averages.
         fixed_seeds: (R, E) the same with the seeds held fixed.
@@ -119,7 +119,8 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
         se_examples=fixed_seeds.std(axis=0, ddof=1),
         se_seeds=[seed_error(averages) for averages in seed_averages],
         normalised=normalise(values, runs.entries, tasks),
-        size_mb=sizes(runs, equal),
+        size_mb=(size := sizes(runs, equal)),
+        compression=compression(size, runs.entries),
     )
     suite = str(records["suite"].iloc[0])
     return Summary(suite, tuple(tasks), entries, values, low, high, replicates, fixed_seeds, seed_averages)
@@ -239,6 +240,12 @@ def sizes(runs: Runs, equal: np.ndarray) -> np.ndarray:
     size = runs.table["size_mb"].to_numpy()[runs.rows]
     experts = runs.entries["kind"].eq("expert").to_numpy()
     return np.where(experts, equal.T @ size.sum(axis=1), equal.T @ size.mean(axis=1))
+
+
+def compression(size: np.ndarray, entries: pd.DataFrame) -> np.ndarray:
+    """(E,) how many times smaller than the pre-trained base, which is one model at full precision; NaN without it."""
+    base = size[entries["kind"].eq("base").to_numpy()]
+    return base[0] / size if len(base) else np.full(len(size), np.nan)
 
 
 def compare(summary: Summary, reference: str) -> pd.DataFrame:

@@ -10,7 +10,20 @@ import pandas as pd
 from pmqbench.files import atomic_path, write_text
 from pmqbench.reporting.statistics import Summary
 
-COLUMNS = ("rank", "merge", "quantizer", "bits", "group_size", "seeds", "average", "ci_low", "ci_high", "normalised", "size_mb")
+COLUMNS = (
+    "rank",
+    "merge",
+    "quantizer",
+    "bits",
+    "group_size",
+    "seeds",
+    "average",
+    "ci_low",
+    "ci_high",
+    "normalised",
+    "size_mb",
+    "compression",
+)
 PERCENT = ("average", "ci_low", "ci_high", "normalised")
 POINTS = ("difference", "ci_low", "ci_high", "se_examples", "se_seeds")
 TEXT_COLUMNS = ("suite", "merge", "quantizer", "reference", "verdict", "setting", "task", "source")
@@ -20,8 +33,9 @@ HOW = """\
 How these are computed: metrics in percent (Spearman's rho times 100). *average* is the mean over tasks, then over calibration
 seeds. *ci_low* and *ci_high* bound its 95 % interval, a bootstrap over test examples (within each task) and calibration seeds.
 *normalised* is the mean over tasks of the value divided by that task's expert's value. *size_mb* is what the weights take in
-storage (10^6 bytes, quantized layers packed; for the individual experts, all of them together). Models of equal rounded
-average share a rank; the individual experts, each on its own task, and the pre-trained model are references and have none."""
+storage (10^6 bytes; of a quantized model the exported file, of the individual experts all together), *compression* how many
+times smaller than the base that is. Models of equal rounded average share a rank; the individual experts, each on its own task,
+and the pre-trained model are references and have none."""
 
 HOW_COMPARED = """\
 Paired differences in points: both models see the same redrawn examples and, where calibrated, the same seeds. "better" and
@@ -50,7 +64,7 @@ def leaderboard(summary: Summary) -> pd.DataFrame:
             "group_size": group_labels(entries),
             "seeds": entries["seeds"],
             **{column: (100 * entries[column]).map(two_decimals) for column in PERCENT},
-            "size_mb": entries["size_mb"].map(two_decimals),
+            **{column: entries[column].map(two_decimals) for column in ("size_mb", "compression")},
         }
     )
     tasks = pd.DataFrame(100 * summary.values, columns=list(summary.tasks)).map(two_decimals)

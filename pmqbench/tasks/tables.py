@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -130,8 +129,10 @@ class Table:
 
 def class_names(schema: pa.Schema, label: str) -> list[str] | None:
     """Names of a label's classes as the `datasets` library keeps them in a table's schema, or None."""
-    info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    return info.get("info", {}).get("features", {}).get(label, {}).get("names")
+    from datasets import ClassLabel, Features
+
+    feature = Features.from_arrow_schema(schema).get(label)
+    return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
 def _read_arrow(file: Path, columns: list[str] | None) -> Iterator[tuple[pa.Schema, pa.RecordBatch | None]]:

@@ -111,3 +111,11 @@ def test_expert_inputs_are_those_of_the_expert(towers):
         model, _ = one.quantize(Epmq(bits=16, anchor=1e-3, target_inputs=inputs))
         error[inputs] = float((model(images) - expert(images)).norm() / expert(images).norm())
     assert error["expert"] < 0.9 * error["student"]
+
+
+@pytest.mark.parametrize("options", [{}, {"target_inputs": "expert"}], ids=["student", "expert"])
+def test_recomputing_instead_of_keeping_changes_no_code(towers, options, monkeypatch):
+    kept = towers.quantize(Epmq(**options))[1]
+    monkeypatch.setattr("pmqbench.quantization.calibrate.KEPT_BYTES", 0)
+    recomputed = towers.quantize(Epmq(**options))[1]
+    assert all(torch.equal(kept.codes[name].codes, recomputed.codes[name].codes) for name in kept.codes)

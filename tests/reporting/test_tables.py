@@ -12,7 +12,8 @@ from pmqbench.reporting.statistics import compare, summarise
 from pmqbench.reporting.tables import leaderboard, write_tables
 from pmqbench.reporting.terminal import print_leaderboard, show
 
-COLUMNS = "rank,merge,quantizer,bits,group_size,seeds,average,ci_low,ci_high,normalised,size_mb,digits,textures,signs,landuse"
+COLUMNS = "rank,merge,quantizer,bits,group_size,seeds,average,ci_low,ci_high,normalised,size_mb,compression"
+COLUMNS += ",digits,textures,signs,landuse"
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,8 @@ def test_reference_rows_come_last_without_rank(written):
     assert [row["rank"] for row in rows].count("") == 2
     assert rows[-2]["normalised"] == "100.00"
     assert (rows[-2]["size_mb"], rows[-1]["size_mb"]) == ("19.20", "4.80")  # four experts, one base
+    assert (rows[-2]["compression"], rows[-1]["compression"]) == ("0.25", "1.00")
+    assert all(abs(float(row["compression"]) - 4.8 / float(row["size_mb"])) < 0.02 for row in rows)
 
 
 def test_ties_share_a_rank(summary):
@@ -97,7 +100,7 @@ def test_terminal_names_the_files_that_exist(written, capsys):
 
 def test_joint_leaderboard(tmp_path, written):
     joint = join_suites({"mini": written / "leaderboard.csv", "other": written / "leaderboard.csv"})
-    assert list(joint.columns) == ["suite", *COLUMNS.split(",")[:11]]
+    assert list(joint.columns) == ["suite", *COLUMNS.split(",")[:12]]
     assert len(joint) == 2 * 35
     write_leaderboards(joint, tmp_path / "all.csv", tmp_path / "all.md")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "all.csv", dtype=str, keep_default_na=False), joint)

@@ -20,6 +20,7 @@ COLUMNS = [
     "ci_high",
     "normalised",
     "size_mb",
+    "compression",
     "digits",
     "textures",
 ]
