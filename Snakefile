@@ -10,12 +10,13 @@ if "suite" not in config:
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
 include: "rules/experts.smk"
 include: "rules/merging.smk"
 include: "rules/quantization.smk"
 include: "rules/evaluation.smk"
-include: "rules/export.smk"
 include: "rules/report.smk"
+include: "rules/export.smk"
 
 
 rule all:

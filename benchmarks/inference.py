@@ -1,7 +1,7 @@
 """What an exported model costs to run: `python -m benchmarks.inference [--model vit-l-14] [--bits 3]`.
 
 A model of the real shape with random weights is quantized to nearest, exported, and run by stock transformers: the float32
-checkpoint, the export unpacked while it loads (its default), and the export kept packed (`dequantize: false`), each in a process
+checkpoint, the export unpacked while it loads (its default), and the export with `dequantize: false`, each in a process
 of its own. What the linear layers hold once it runs is looked up in the loaded model, so that no saving is claimed that is not
 there.
 """
@@ -26,7 +26,7 @@ from pmqbench.files import read_json, write_json
 RUNS = {
     "float32": "float32 checkpoint",
     "unpacked": "export, unpacked while loading",
-    "packed": "export, kept packed",
+    "packed": "export, dequantize: false",
 }
 ROUNDS = 15
 

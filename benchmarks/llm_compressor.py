@@ -1,4 +1,4 @@
-"""llm-compressor's GPTQ on the benchmark's CLIPVisionModel; `benchmarks.quantization` runs it with another environment's Python.
+"""llm-compressor's GPTQ on the benchmark's CLIPVisionModel; `benchmarks.quantization` runs it by another environment's Python.
 
     python benchmarks/llm_compressor.py FOLDER SAMPLES BATCH THREADS
 

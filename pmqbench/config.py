@@ -20,7 +20,7 @@ from pmqbench.quantization.base import QUANTIZERS, check_group_size
 from pmqbench.recipes import MergeRecipe, QuantRecipe, Suite, Target
 from pmqbench.reporting.published import load_published
 from pmqbench.sources.base import SOURCES
-from pmqbench.tasks.definitions import load_tasks
+from pmqbench.tasks.definitions import load_tasks, with_revisions
 from pmqbench.tasks.kinds import check_kinds
 
 SCHEMA = Path(__file__).parents[1] / "config" / "schema.yaml"
@@ -58,7 +58,7 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
     check_schema(config, schema, "")
     config = with_defaults(config, schema, schema)
     family = FAMILIES.get(config["family"], "family")()
-    tasks = load_tasks(config["tasks"])
+    tasks = with_revisions(load_tasks(config["tasks"]), config["data_revisions"], "data_revisions")
     check_kinds(tasks, PROTOCOLS.get(family.protocol).task_class, config["family"])
     base, experts = (_source(config[key], key) for key in ("base", "experts"))
     base.check([""], family, "base")

@@ -43,7 +43,7 @@ class HubModels:
         if len(names) > 1 and "{task}" not in self.id:
             raise ConfigError(f'"{self.id}" is one repository.', where=f"{where}.id", remedy='Write "{task}" for the task.')
         for name in names:
-            check_id(self._repo(name).id, f"{where}.id")
+            check_id(self.repository(name).id, f"{where}.id")
         for name in self.revisions:
             if name not in names:
                 what = f'"{name}" is no task of this suite.'
@@ -73,15 +73,16 @@ class HubModels:
         """See Source."""
         return self._fetch(task.name, folder, family)
 
-    def _repo(self, task: str) -> Repo:
+    def repository(self, task: str) -> Repo:
+        """The repository of a task's expert, or of the base ("")."""
         return Repo(self.id.replace("{task}", task), revision=self.revisions.get(task, self.revision))
 
     def _id(self, suite: Suite, task: str) -> str:
-        repo = self._repo(task)
+        repo = self.repository(task)
         return f"{repo.id.replace('/', '-')}-{hash8([suite.family, repo.id, repo.revision])}"
 
     def _fetch(self, task: str, folder: Path, family: Any) -> dict[str, str]:
-        repo = self._repo(task)
+        repo = self.repository(task)
 
         def choose(names: Sequence[str], _: Any) -> list[str]:
             card = [CARD] if not task and CARD in names else []

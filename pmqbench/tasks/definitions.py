@@ -6,6 +6,7 @@ A config names tasks, or a list of them (`lists.json`), or defines a task of its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pmqbench.errors import ConfigError, did_you_mean
 from pmqbench.files import check_name, read_json
 from pmqbench.tasks.kinds import ImageTask, Task, TextTask, make_task
 
-__all__ = ["ImageTask", "Task", "TextTask", "known_tasks", "list_names", "load_task", "load_tasks"]
+__all__ = ["ImageTask", "Task", "TextTask", "known_tasks", "list_names", "load_task", "load_tasks", "with_revisions"]
 
 FOLDER = Path(__file__).parent / "definitions"
 LISTS = Path(__file__).parent / "lists.json"
@@ -41,6 +42,20 @@ def load_tasks(wanted: str | Sequence[str | Mapping[str, Any]], where: str = "ta
     if twice:
         raise ConfigError(f'task "{twice[0]}" stands twice.', where=where, remedy="Rename or remove one.")
     return tasks
+
+
+def with_revisions(tasks: Sequence[Task], revisions: Mapping[str, str], where: str) -> tuple[Task, ...]:
+    """The tasks with their data sets at the given revisions; ConfigError for a name that is no task, or no task of the hub."""
+    known = {task.name: task for task in tasks}
+    for name in revisions:
+        if name not in known:
+            what = f'"{name}" is no task of this suite.'
+            raise ConfigError(what, where=where, remedy=did_you_mean(name, known))
+        if not hasattr(known[name].data_source(), "revision"):
+            what = f"the data of {name} have no revisions: source {known[name].source['name']}."
+            raise ConfigError(what, where=where, remedy="Remove it.")
+    pinned = {name: replace(known[name], source=known[name].source | {"revision": sha}) for name, sha in revisions.items()}
+    return tuple(pinned.get(task.name, task) for task in tasks)
 
 
 def list_names(name: str, where: str) -> list[str]:

@@ -1,0 +1,59 @@
+"""Pins everything a suite takes from the hub to the commit it is at now: a second config file with nothing but revisions.
+
+python -m pmqbench.pin config/clip-vit-b32-ta8.yaml > pins.yaml
+snakemake --cores 8 --configfile config/clip-vit-b32-ta8.yaml pins.yaml
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from pmqbench.config import load_suite, read_config
+from pmqbench.errors import PMQError
+from pmqbench.hub import Repo, explained, resolve
+from pmqbench.sources.hub import HubModels
+
+
+def pins(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Revisions of base, experts and data sets of a config; sources that are not the hub's are left out.
+
+    Raises:
+        HubError: a repository that cannot be resolved, with the remedy.
+    """
+    suite = load_suite(config)
+    found: dict[str, Any] = {}
+    if isinstance(suite.base, HubModels):
+        found["base"] = {"revision": commit(suite.base.repository(""))}
+    if isinstance(suite.experts, HubModels):
+        found["experts"] = {"revisions": {task.name: commit(suite.experts.repository(task.name)) for task in suite.tasks}}
+    sources = {task.name: task.data_source() for task in suite.tasks}
+    sets = {
+        name: Repo(source.id, "dataset", source.revision) for name, source in sources.items() if hasattr(source, "revision")
+    }
+    return found | ({"data_revisions": {name: commit(repo) for name, repo in sets.items()}} if sets else {})
+
+
+def commit(repo: Repo) -> str:
+    """The commit a repository's revision stands for now."""
+    with explained(repo):
+        return resolve(repo)
+
+
+def main() -> None:
+    """Prints the pins of a config file."""
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python -m pmqbench.pin CONFIG\n\n{__doc__}")
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        sys.stdout.write(yaml.safe_dump(pins(read_config(sys.argv[1])), sort_keys=False))
+    except (PMQError, FileNotFoundError) as error:
+        sys.exit(f"nothing was pinned: {error}")
+
+
+if __name__ == "__main__":
+    main()
