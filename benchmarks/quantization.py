@@ -293,6 +293,7 @@ def main() -> None:
                 subprocess.run(
                     [*script, folder, *map(str, (options.experts * options.samples, options.batch, options.threads))],
                     check=True,
+                    stdout=sys.stderr,
                 )
                 figures = read_json(Path(folder) / f"{name}.json")
             else:
