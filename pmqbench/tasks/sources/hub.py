@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from pmqbench.tasks.tables import Table
 
 
-@DATA_SOURCES.register("hub")
 @dataclass(frozen=True, kw_only=True)
-class HubImages(LabelledImages):
+class HubData:
     """A data set of the hub, in parquet (or converted by the hub: revision refs/convert/parquet)."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", description="Data set, owner/name.")]
@@ -30,24 +29,30 @@ class HubImages(LabelledImages):
         str | None, Field(description="Commit sha (best), branch or tag; null: the default branch as it is.")
     ] = None
 
+    def files(self, split: str, where: str) -> list[Path]:
+        """The parquet files of a split, in order; DataError if there is none."""
+        from pmqbench.tasks.tables import shards
+
+        repo = Repo(self.id, kind="dataset", revision=self.revision)
+
+        def choose(names: Sequence[str], get: Callable[[str], Path]) -> list[str]:
+            card = get("README.md").read_text(encoding="utf-8") if "README.md" in names else ""
+            chosen = shards(names, split, self.config, card)
+            if not chosen:
+                remedy = "Check `config`, `splits` and `revision` (refs/convert/parquet is the hub's own conversion)."
+                raise DataError(f'no parquet file holds split "{split}".', where=f"{where}, {repo}", remedy=remedy)
+            return chosen
+
+        return list(fetch(repo, choose).files.values())
+
+
+@DATA_SOURCES.register("hub")
+@dataclass(frozen=True, kw_only=True)
+class HubImages(HubData, LabelledImages):
+    """Labelled images of the hub."""
+
     def table(self, task: Task, split: str, where: str) -> Table:
         """See LabelledImages."""
         from pmqbench.tasks.tables import Table
 
-        repo = Repo(self.id, kind="dataset", revision=self.revision)
-        return Table(fetch_split(repo, self.config, split, where), self.image, self.label, where)
-
-
-def fetch_split(repo: Repo, config: str | None, split: str, where: str) -> list[Path]:
-    """The parquet files of a split, in order; DataError if there is none."""
-    from pmqbench.tasks.tables import shards
-
-    def choose(names: Sequence[str], get: Callable[[str], Path]) -> list[str]:
-        card = get("README.md").read_text(encoding="utf-8") if "README.md" in names else ""
-        chosen = shards(names, split, config, card)
-        if not chosen:
-            remedy = "Check `config`, `splits` and `revision` (refs/convert/parquet is the hub's own conversion)."
-            raise DataError(f'no parquet file holds split "{split}".', where=f"{where}, {repo}", remedy=remedy)
-        return chosen
-
-    return list(fetch(repo, choose).files.values())
+        return Table(self.files(split, where), self.image, self.label, where)
