@@ -48,7 +48,7 @@ lint: install  ## ruff, snakefmt and snakemake --lint
 	$(BIN)/snakemake --lint
 
 clean:  ## Delete all results (and nothing else)
-	find results -mindepth 1 -not -name README.md -delete
+	find results -mindepth 1 -not -path results/README.md -delete
 	rm -rf .snakemake
 
 install: $(INSTALLED)

@@ -58,7 +58,7 @@ def reference_gptq(model: BlockModel, calibration: Mapping[str, Sequence[Any]]) 
     states = [model.embed(batch) for batches in calibration.values() for batch in batches]
     for block in model.blocks:
         for group in block.groups:
-            seconds = {name: torch.zeros(_width(model, name), _width(model, name)) for name in group.layers}
+            seconds = {name: _square(model, name) for name in group.layers}
 
             def accumulate(name: str, seconds: dict[str, Tensor] = seconds) -> Any:
                 def hook(_: Any, args: tuple[Tensor, ...]) -> None:
@@ -90,10 +90,10 @@ def featcal_style(
     teacher = expert_stream(experts, calibration, next(model.parameters()).device)
     for block in model.blocks:
         layers = [name for group in block.groups for name in group.layers]
-        sums = {name: _zeros(model, name) for name in layers}
+        sums = {name: [_square(model, name), torch.zeros_like(model.get_submodule(name).weight)] for name in layers}
         for task, states in student.states.items():
             teacher.enter(task, block)
-            moments = {name: [torch.zeros(_width(model, name), _width(model, name)) for _ in range(2)] for name in layers}
+            moments = {name: [_square(model, name), _square(model, name)] for name in layers}
             for state, own in zip(states, teacher.states[task], strict=True):
                 xs, ys = _inputs(student, block, state, layers), _inputs(teacher, block, own, layers)
                 for name, (second, cross) in moments.items():
@@ -112,13 +112,9 @@ def featcal_style(
         teacher.advance(block, range(block.stages))
 
 
-def _width(model: BlockModel, name: str) -> int:
-    return model.get_submodule(name).in_features
-
-
-def _zeros(model: BlockModel, name: str) -> list[Tensor]:
-    module = model.get_submodule(name)
-    return [torch.zeros(module.in_features, module.in_features), torch.zeros_like(module.weight)]
+def _square(model: BlockModel, name: str) -> Tensor:
+    weight = model.get_submodule(name).weight
+    return weight.new_zeros(weight.shape[1], weight.shape[1])
 
 
 def _inputs(stream: Stream, block: Block, state: Any, layers: Sequence[str]) -> dict[str, Tensor]:

@@ -20,7 +20,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.shapes import MODELS, experts, inputs, merge_models, write_models
-from pmqbench.errors import PMQError
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json, write_json
 from pmqbench.records import peak_memory_mb
@@ -97,10 +96,6 @@ def main() -> None:
         logging.basicConfig(level=logging.INFO, format="  %(asctime)s %(message)s", datefmt="%H:%M:%S")
         Job(args.model, Path(args.worker[1]), args.samples, args.batch, args.threads).run(args.worker[0])
         return
-    try:
-        FAMILIES.get(MODELS[args.model][0])
-    except PMQError as error:
-        sys.exit(f"{args.model} cannot be measured: {error}")
     options = [
         "--model",
         args.model,

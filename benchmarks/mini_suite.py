@@ -65,7 +65,7 @@ class Bench:
 
         for task in self.tasks:
             for split in ("train", "validation"):
-                save_split(self.data(task, split), *task.data_source().split(task.name, split), len(task.classnames), task.name)
+                save_split(self.data(task, split), *task.data_source().split(task, split), len(task.classnames), task.name)
 
     def make_base(self) -> None:
         """The base, and every task's head."""
@@ -176,7 +176,7 @@ def draw_samples() -> None:
     figure = plt.figure(figsize=(9.6, 8.4), layout="constrained")
     for name, part in zip(TASKS, figure.subfigures(len(TASKS), 1), strict=True):
         task = load_task(name)
-        images, labels = task.data_source().split(name, "train")
+        images, labels = task.data_source().split(task, "train")
         axes = part.subplots(1, 12)
         part.suptitle(name, fontsize=11, fontweight="bold", x=0.01, ha="left")
         for label, axis in enumerate(axes):

@@ -213,6 +213,8 @@ def main() -> None:
     parser.add_argument("--solver", action="store_true", help="compare the solvers of one layer alone")
     parser.add_argument("--worker", nargs=2, metavar=("RUN", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if "llm-compressor" in options.against and not options.llm_compressor_python:
+        parser.error("--against llm-compressor needs --llm-compressor-python, the Python of an environment that has it")
     if options.solver:
         sys.stdout.write(compare_solvers(options.threads) + "\n")
         return

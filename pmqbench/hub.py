@@ -260,6 +260,8 @@ def explain(repo: Repo, error: Exception) -> PMQError:
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return full_disk("the disk is full.", repo)
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
+        return HubError(f"the cache cannot be written ({error}).", where=str(repo), remedy="Set HF_HOME to a folder of yours.")
     if isinstance(error, OSError) and "Consistency check failed" in str(error):
         return HubError("a download ended early.", where=str(repo), remedy="Run again.")
     return unreachable(repo, error)

@@ -53,6 +53,7 @@ def start_torch(threads: int) -> str:
         return "cpu"
     # Not on a CPU: its kernels are deterministic, and the call imports half of torch's compiler (1 s).
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.allow_tf32 = False  # of convolutions, the patch embedding's: on by default, unlike that of products
     return "cuda"
 
 

@@ -123,7 +123,7 @@ class Suite:
         evaluation_batch, calibration_batch: examples per forward pass.
         batch_jobs: whether one job does all seeds and tasks of a recipe.
         reference: display name of the quantizer that reports compare the others with.
-        strict: whether an expert that is not as good as published stops the suite.
+        strict: whether an expert that differs from its published number stops the suite.
     """
 
     name: str

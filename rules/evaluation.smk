@@ -3,6 +3,7 @@ rule evaluate_model:
     input:
         models=evaluated_files,
         data=test_data,
+        manifests=data_manifests,
         readers=task_readers,
     output:
         expand(f"{EVALUATIONS}/{{{{model}}}}/{{tasks}}.json", tasks=TASK_PATTERNS),

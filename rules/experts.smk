@@ -4,6 +4,7 @@ rule prepare_task:
         train=f"{DATA}/{{data_id}}/train{DATA_SUFFIX}",
         validation=f"{DATA}/{{data_id}}/validation{DATA_SUFFIX}",
         test=f"{DATA}/{{data_id}}/test{DATA_SUFFIX}",
+        manifest=f"{DATA}/{{data_id}}/manifest.json",
     log:
         "results/logs/prepare_task/{data_id}.log",
     conda:
@@ -26,11 +27,11 @@ rule fetch_base:
         f"results/benchmarks/fetch_base/{SUITE.base_id}.jsonl"
     conda:
         "../envs/pmqbench.yaml"
-    threads: JOB_THREADS
+    threads: 2 if SUITE.base.trains else 1
     params:
         source=config["base"],
         prompts=base_prompts,
-        code=code_hash(SUITE.base.code),
+        code=code_hash(SUITE.base.code, FAMILY.__module__),
     script:
         "../scripts/fetch_base.py"
 
@@ -65,8 +66,8 @@ rule fetch_expert:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS if SUITE.experts.trains else 1
     params:
-        source=config["experts"],
+        source=expert_source,
         task=expert_task,
-        code=code_hash(SUITE.experts.code),
+        code=code_hash(SUITE.experts.code, FAMILY.__module__),
     script:
         "../scripts/fetch_expert.py"

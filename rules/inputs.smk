@@ -28,6 +28,14 @@ def expert_task(wildcards):
     return EXPERTS[wildcards.expert].name
 
 
+def expert_source(wildcards):
+    """The experts' source as far as it concerns this one: not the revisions of the others."""
+    own = dict(config["experts"])
+    revisions = own.pop("revisions", {})
+    revision = revisions.get(expert_task(wildcards), own.get("revision"))
+    return own | ({"revision": revision} if revision else {})
+
+
 def expert_inputs(wildcards):
     """An expert that is trained here needs the base, its task's training data and its zero-shot head."""
     if not SUITE.experts.trains:
@@ -171,6 +179,13 @@ def expert_records(wildcards):
 
 def published_experts(wildcards):
     return {**expert_values(PUBLISHED), "tolerances": PUBLISHED.tolerances()}
+
+
+def data_manifests(wildcards):
+    return [
+        f"{DATA}/{TASKS[task].data_id}/manifest.json"
+        for task in wanted_tasks(wildcards)
+    ]
 
 
 def test_data(wildcards):

@@ -15,16 +15,16 @@ def main(job):
     family = FAMILIES.get(job.params.family)()
     protocol = PROTOCOLS.get(family.protocol)()
     splits = [
-        (task, metric, protocol.examples(Path(data), Path(reader)))
-        for task, metric, data, reader in zip(
-            job.params.tasks, job.params.metrics, job.input.data, job.input.readers, strict=True
+        (task, metric, protocol.examples(Path(data), Path(reader)), read_json(made)["commit"] or Path(data).parent.name)
+        for task, metric, data, reader, made in zip(
+            job.params.tasks, job.params.metrics, job.input.data, job.input.readers, job.input.manifests, strict=True
         )
     ]
     outputs = iter(job.output)
     for folder in map(Path, job.params.folders):
         manifest = read_json(folder / "manifest.json")
         model = family.build(folder, str(folder)).to(device)
-        for task, metric, examples in splits:
+        for task, metric, examples, version in splits:
             started = time.perf_counter()
             score = protocol.evaluate(model, examples, metric, job.params.batch_size, device, f"{folder}, task {task}")
             path = Path(next(outputs))
@@ -43,7 +43,11 @@ def main(job):
                 seconds=round(time.perf_counter() - started, 4),
                 peak_memory_mb=peak_memory_mb(),
                 provenance=provenance(
-                    manifest["recipe"], manifest["inputs"], job.params.code, device_name(device), job.threads
+                    manifest["recipe"],
+                    manifest["inputs"] | {"data": version},
+                    job.params.code,
+                    device_name(device),
+                    job.threads,
                 ),
             )
             write_record(path, record)

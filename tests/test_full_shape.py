@@ -45,10 +45,3 @@ def test_every_stage(bench, monkeypatch, tmp_path):
     assert first.keys() == second.keys()
     assert len(first) == 2 * 6
     assert not all(bool((first[name].codes == second[name].codes).all()) for name in first)
-
-
-def test_a_missing_family_is_said_plainly(bench, monkeypatch):
-    monkeypatch.setitem(bench.MODELS, "vit-b-32", ("t6", {}))
-    monkeypatch.setattr(sys, "argv", ["full_shape.py"])
-    with pytest.raises(SystemExit, match=r'vit-b-32 cannot be measured: unknown model family "t6"\.'):
-        bench.main()

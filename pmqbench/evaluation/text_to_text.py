@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from pmqbench.errors import DataError
 from pmqbench.evaluation.base import Score
 from pmqbench.tasks.text import encode, padded
 
@@ -54,10 +55,16 @@ def spearman(made: Sequence[str], targets: Sequence[str], where: str) -> Score:
 
     Standard error: (1 - rho^2) sqrt((1 + rho^2 / 2) / (n - 3)), Bonett and Wright's (2000) for Fisher's z, by the delta method.
     Answers that are all the same have no rank correlation; they score 0, and the log says so.
+
+    Raises:
+        DataError: fewer than four examples, or targets that are all the same.
     """
     from scipy.stats import spearmanr
 
     numbers, wanted = [number(text) for text in made], [number(text) for text in targets]
+    if len(wanted) < 4 or len(set(wanted)) == 1:
+        what = f"Spearman's rho is not defined on {len(wanted)} examples with {len(set(wanted))} different targets."
+        raise DataError(what, where=where, remedy="Use more test examples with numbers as labels, or metric accuracy.")
     if len(set(numbers)) == 1:
         log.warning("%s: every answer is %g, so Spearman's rho is not defined; it counts as 0.", where, numbers[0])
         rho = 0.0

@@ -126,6 +126,14 @@ def slot(name: str, width: int) -> Slot:
     return Slot(f"{prefix}{INNER[inner]}.{part}")
 
 
+def unpack(stored: Mapping[str, torch.Tensor], config: VisionConfig) -> dict[str, torch.Tensor]:
+    """What `pack` packed, from tensors in memory: canonical names, q, k, v apart."""
+    slots = {name: slot(name, config.width) for name in tower_names(config)}
+    return {
+        name: stored[where.stored][slice(*where.rows)] if where.rows else stored[where.stored] for name, where in slots.items()
+    }
+
+
 def pack(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Canonical tensors -> open_clip's names, q, k, v stacked into in_proj in that order."""
     import torch

@@ -16,7 +16,7 @@ from pmqbench.families.base import Block, Blockwise
 from pmqbench.families.vision_config import VisionConfig
 
 # Patch tokens of the last block reach the output only through k and v; elsewhere they keep this much weight, so that
-# moments stay well conditioned (method.md, `last_block_tokens: class`).
+# moments stay well conditioned (docs/quantization.md, `last_block_tokens: class`).
 PATCH_TOKEN_WEIGHT = 0.01
 
 

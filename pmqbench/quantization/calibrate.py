@@ -181,9 +181,9 @@ def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], bar
         problems = [problem for group in step for problem in _problems(run, block, group)]
         if run.sampling is not None:
             _collect(run, block, problems)
-            if advance_first:
-                run.advance(block)
-        run.method.rescale(run, block, problems)
+        run.method.rescale(run, block, problems)  # foldings are exact: what follows sees the same outputs
+        if run.sampling is not None and advance_first:
+            run.advance(block)
         shared = (perf_counter() - began) / len(problems)
         for problem in problems:
             began = perf_counter()

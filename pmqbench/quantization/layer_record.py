@@ -6,16 +6,16 @@ ones use the method's own task weights; those per task come from up to `moments.
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pmqbench import records
 from pmqbench.quantization.base import Quantizer
 from pmqbench.quantization.problem import Expert, Problem, Solution
+from pmqbench.quantization.streams import ahead
 
 
 def layer_records(
@@ -72,9 +72,7 @@ def layer_records(
 
 def peak_memory_mb(device: torch.device) -> float:
     """The most memory in MB that this process has held so far: on the GPU if `device` is one, else resident."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else records.peak_memory_mb()
 
 
 def _pooled(
@@ -109,10 +107,9 @@ def _per_task(
     merging, own = {}, {}
     names = ("final", "target", "merged")
     stacked = torch.cat([weights[name] for name in names]).T
-    for task, sample in (problem.moments.samples if problem.moments else {}).items():
-        if task not in experts:
-            continue
-        expert = problem.expert_teacher(experts[task]).weight.T
+    samples = {task: sample for task, sample in (problem.moments.samples if problem.moments else {}).items() if task in experts}
+    teachers = ahead(samples, lambda task: problem.expert_teacher(experts[task]).weight.T)
+    for (task, sample), expert in zip(samples.items(), teachers, strict=True):
         outputs = dict(zip(names, (sample.x @ stacked).tensor_split(len(names), dim=1), strict=True))
         wanted = sample.x @ expert
         merging[task] = _deviations(sample.weights, outputs, wanted)

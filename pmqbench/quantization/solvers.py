@@ -71,7 +71,7 @@ def gptq(target: Tensor, metric: Metric, grid: Grid) -> Tensor:
         upper, size = metric.upper[block, start:].to(target.dtype), block.stop - start
         pivots = upper.diagonal()[:, None]
         errors = torch.empty_like(work[block])
-        round_columns(work[block], upper[:, :size] / pivots, steps, groups[block], codes[block], errors)
+        round_columns(work[block], (upper[:, :size] / pivots).contiguous(), steps, groups[block], codes[block], errors)
         work[block.stop :].addmm_(upper[:, size:].T, errors.div_(pivots), alpha=-1)
     if order is not None:
         codes = torch.empty_like(codes).index_copy_(0, order, codes)

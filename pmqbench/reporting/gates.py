@@ -52,7 +52,9 @@ def refuse(warnings: list[str]) -> None:
     """Stops a strict suite; DataError with all warnings if there are any."""
     if warnings:
         raise DataError(
-            "experts are not as good as published (strict: true):\n" + "\n".join(warnings) + "\n",
+            "experts differ from their published numbers by more than is tolerated (strict: true):\n"
+            + "\n".join(warnings)
+            + "\n",
             where="experts",
             remedy=f"{REMEDY} Without `strict` this is a warning.",
         )

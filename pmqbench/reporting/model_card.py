@@ -9,9 +9,14 @@ from typing import Any
 
 import yaml
 
+from pmqbench.quantization.base import UNROUNDED
 from pmqbench.records import Record
 
 UNKNOWN_LICENSE = "other"
+PACKED_NOTE = (
+    "Needs `pip install compressed-tensors`, which unpacks the weights to float32 while loading: what is saved is storage and "
+    "transfer, not memory or time, unless your runtime computes on packed weights."
+)
 
 
 @dataclass(frozen=True)
@@ -69,20 +74,20 @@ def model_card(card: Card) -> str:
         "tags": ["model-merging", "post-merge-quantization", "compressed-tensors", method],
     }
     if card.base.commit:
-        head["base_model"] = [card.base.name, *sorted(origin.name for origin in card.experts.values())]
+        head["base_model"] = [card.base.name, *sorted(origin.name for origin in card.experts.values() if origin.commit)]
         head["base_model_relation"] = "merge"
-    grid = "not rounded" if options["bits"] == 16 else f"{options['bits']} bits, {_group(options)}, {_symmetry(options)}"
+    rounded = options["bits"] != UNROUNDED
+    grid = "not rounded" if not rounded else f"{options['bits']} bits, {_group(options)}, {_symmetry(options)}"
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {card.merge['method']} + {method}, {grid}",
         f"{len(card.experts)} experts of one base, merged, then quantized with PMQ-Bench (post-merge quantization).",
         "## Load\n\n"
         f'```python\nfrom transformers import {card.loader}\n\nmodel = {card.loader}.from_pretrained("<this folder>")\n```\n\n'
-        "Needs `pip install compressed-tensors`, which unpacks the weights to float32 while loading: what is saved is storage "
-        "and transfer, not memory or time, unless your runtime computes on packed weights.",
+        + (PACKED_NOTE if rounded else "A plain float32 checkpoint: calibrated, not rounded."),
         f"## Accuracy\n\n{_accuracy(card.rows)}",
-        f"## Size\n\n{card.size_bytes:,} bytes; {card.full_bytes / card.size_bytes:.2f} times smaller than the merged model "
-        f"at full precision ({card.full_bytes:,}).",
+        f"## Size\n\n{card.size_bytes:,} bytes; the merged model at full precision has {card.full_bytes:,}: "
+        f"{card.full_bytes / card.size_bytes:.2f} times as many.",
         "## Recipe\n\n"
         + _table(
             [

@@ -203,8 +203,8 @@ def tally(verdicts: Sequence[str]) -> str:
 
 
 def expert_values(published: Published) -> Mapping[str, Any]:
-    """What the experts are checked against: {"values": percent by task, "source"}; empty if no source has them."""
+    """What the experts are checked against: {"values": percent by task, "source"}; no values if no source has them."""
     for row in published.rows:
         if row.kind == "expert" and row.values:
             return {"values": dict(zip(published.tasks, row.values, strict=True)), "source": published.sources[row.source]}
-    return {}
+    return {"values": {}, "source": ""}

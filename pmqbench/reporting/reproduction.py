@@ -80,7 +80,8 @@ def reproduction_page(suite: str, table: pd.DataFrame, gates: Mapping[str, Any])
     """
     parts = [f"# Reproduction: {suite}", f"Of {len(table)} published numbers {tally(list(table['verdict']))}."]
     if warnings := gate_warnings(gates):
-        lines = [f"**{len(warnings)} of {len(gates['experts'])} experts are not as good as published.** {REMEDY}", *warnings]
+        count = f"{len(warnings)} of {len(gates['experts'])}"
+        lines = [f"**{count} experts differ from their published numbers by more than is tolerated.** {REMEDY}", *warnings]
         parts.append("\n>\n".join(f"> {line}" for line in lines))
     if gates["unchecked"]:
         parts.append(f"Experts without a published value: {', '.join(gates['unchecked'])}.")

@@ -82,7 +82,7 @@ def show(report: Path) -> None:
 
 
 def reproduced(report: Path) -> list[str]:
-    """A sentence on the published numbers, and one on each expert that is not as good as published; [] if there are none."""
+    """A sentence on the published numbers, and one on each expert whose number differs; [] if there are none."""
     path = report / "reproduction.csv"
     if not path.is_file():
         return []

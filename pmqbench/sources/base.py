@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from pmqbench.cards import card_head
 from pmqbench.registry import Registry
 
 if TYPE_CHECKING:
@@ -60,10 +60,7 @@ def stated_license(card: Path | None) -> str | None:
     """The licence in the head of a model card, as the hub's cards have it; None if there is no card or it states none."""
     if card is None or not card.is_file():
         return None
-    import yaml
-
-    head = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL)
-    stated = (yaml.safe_load(head[1]) or {}).get("license") if head else None
+    stated = card_head(card.read_text(encoding="utf-8")).get("license")
     return stated if isinstance(stated, str) else None
 
 

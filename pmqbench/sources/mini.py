@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pmqbench.tasks.definitions import Task
 
 
+BASE_THREADS = 2  # nothing else can run meanwhile; always as many, so that machines with other numbers of cores round alike
+
+
 @SOURCES.register("mini")
 @dataclass(frozen=True, kw_only=True)
 class MiniModels:
@@ -52,7 +55,7 @@ class MiniModels:
         from pmqbench.tasks.splits import load_arrays
 
         prompts = {task.name: (list(task.classnames), list(task.templates)) for task in tasks}
-        state, config = train_base({name: load_arrays(path) for name, path in data.items()}, prompts, self.seed, threads)
+        state, config = train_base({name: load_arrays(path) for name, path in data.items()}, prompts, self.seed, BASE_THREADS)
         write_json(folder / family.config_file, config)
         save_checkpoint(folder / family.weights_file, state)
 

@@ -2,7 +2,8 @@
 
 The base is pre-trained contrastively on captioned images of all tasks, but **a third of every task's classes never occurs in
 pre-training**: as with CLIP, the base knows a task in part, and an expert has something to learn. An expert fine-tunes the
-vision tower against the frozen zero-shot head of its task. Same seed, thread count and machine: same weights.
+vision tower against the frozen zero-shot head of its task, without open_clip, whose import would take as long as a quarter of
+the training. Same seed, thread count and machine: same weights.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from open_clip import CLIP, SimpleTokenizer
 from torch.nn import functional
 
-from pmqbench.families.open_clip_text import head_of
+from pmqbench.families.open_clip import pack, unpack, vision_config
+from pmqbench.families.vit import VisionTower
 from pmqbench.sources.mini_config import HELD_OUT_EVERY, OPEN_CLIP_CONFIG
+
+if TYPE_CHECKING:
+    from open_clip import CLIP, SimpleTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +80,8 @@ def train_base(
     Returns:
         The model's state dict (open_clip's names, float32) and its open_clip config.
     """
+    from open_clip import SimpleTokenizer
+
     with deterministic(seed, threads):
         model = build(OPEN_CLIP_CONFIG)
         model.token_embedding.weight.requires_grad_(False)
@@ -116,29 +122,29 @@ def train_expert(
         The tensors of the vision tower (`visual.*`, without `visual.proj`).
     """
     with deterministic(seed, threads):
-        model = build(open_clip_config)
-        model.load_state_dict(state_dict)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(in_tower(name))
-        pixels, targets = normalised((images, labels), open_clip_config)
+        config = vision_config(open_clip_config)
+        tower = VisionTower(config)
+        tower.load_state_dict(unpack(state_dict, config))
+        tower.requires_grad_(True)
+        pixels, targets = torch.from_numpy(images), torch.from_numpy(labels)
+        projection, scale = state_dict["visual.proj"], state_dict["logit_scale"].exp()
         rng = np.random.default_rng([seed, 1])
 
         def loss() -> torch.Tensor:
             chosen = torch.from_numpy(rng.choice(len(targets), training.batch, replace=False))
-            logits = model.logit_scale.exp() * model.encode_image(pixels[chosen], normalize=True) @ head.T
-            return functional.cross_entropy(logits, targets[chosen], label_smoothing=training.label_smoothing)
+            features = functional.normalize(tower(pixels[chosen]) @ projection, dim=-1)
+            return functional.cross_entropy(
+                scale * features @ head.T, targets[chosen], label_smoothing=training.label_smoothing
+            )
 
-        optimise(list(model.parameters()), training, loss)
-    return detached({name: value for name, value in model.state_dict().items() if in_tower(name)})
-
-
-def in_tower(name: str) -> bool:
-    """Whether a tensor of the state dict belongs to what is fine-tuned, merged and quantized."""
-    return name.startswith("visual.") and name != "visual.proj"
+        optimise(list(tower.parameters()), training, loss)
+    return detached(pack(detached(tower.state_dict())))
 
 
 def build(open_clip_config: Mapping[str, Any]) -> CLIP:
     """A fresh model, weights from torch's current random state."""
+    from open_clip import CLIP
+
     return CLIP(**open_clip_config["model_cfg"])
 
 
@@ -192,6 +198,8 @@ def contrastive_loss(
 
 def log_separation(model: CLIP, tokenizer: SimpleTokenizer, prompts: Mapping[str, Prompts]) -> None:
     """Logs how near the two nearest classes of each task's zero-shot head are: an expert cannot tell parallel ones apart."""
+    from pmqbench.families.open_clip_text import head_of
+
     for task, (names, templates) in prompts.items():
         classes = head_of(model, tokenizer, names, templates)["classes"]
         cosines = classes @ classes.T - 2 * torch.eye(len(classes))

@@ -98,6 +98,9 @@ class ImageTask(Task):
         save_split(path, images, labels, len(self.classnames), where)
         return len(labels)
 
+    def _made_by(self) -> Any:
+        return [self.source, self.classnames]  # labels that are words, and folders, become numbers by them
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextTask(Task):

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
-import yaml
 
+from pmqbench.cards import card_head
 from pmqbench.errors import DataError
 
 SUFFIXES = (".parquet", ".arrow")
@@ -42,9 +42,7 @@ def shards(names: Collection[str], split: str, config: str | None = None, card: 
 
 def _declared(card: str, split: str, config: str | None) -> list[str]:
     """Patterns of a split's files in the head of a data set's card."""
-    head = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
-    found = (yaml.safe_load(head[1]) or {}).get("configs", []) if head else []
-    for entry in found:
+    for entry in card_head(card).get("configs", []):
         if entry.get("config_name", "default") == (config or entry.get("config_name", "default")):
             files = entry.get("data_files", [])
             wanted = [item for item in files if isinstance(item, dict) and item.get("split") == split]

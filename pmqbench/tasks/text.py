@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmqbench.errors import DataError
+from pmqbench.families.t5_config import START
 from pmqbench.files import write_text
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 Example = tuple[str, str]
 Batch = Mapping[str, "Tensor"]
-START = 0  # T5's padding token, which is also what its decoder starts from
 MAX_INPUT_TOKENS = 512
 
 

@@ -174,3 +174,22 @@ def test_layers_without_norm_or_producer_are_not_scaled(suite):
     quantize_model(model, Awq(bits=3), suite.calibration, {}, progress=False)
     assert torch.equal(model.body[0].norm.weight, suite.merged.body[0].norm.weight)
     assert torch.equal(model.body[0].up.bias, suite.merged.body[0].up.bias)
+
+
+def test_scales_are_searched_on_the_blocks_own_inputs(suite, monkeypatch):
+    """Of the full-precision model: the first block's are the embedded samples, the second's what the first makes of them."""
+    seen, outputs = {}, awq._outputs
+
+    def spy(probe, block):
+        seen.setdefault(block.name, {task: states[0]["x"].clone() for task, states in probe.states.items()})
+        return outputs(probe, block)
+
+    monkeypatch.setattr(awq, "_outputs", spy)
+    method = Awq(bits=3, search_samples=4)
+    quantize_model(suite.model(), method, suite.calibration, {}, progress=False)
+    assert list(seen) == ["body.0", "body.1"]
+    for task, batches in suite.calibration.items():
+        state = suite.merged.embed(batches[0][:4])
+        assert torch.equal(seen["body.0"][task], state["x"])
+        after = suite.merged.run_block(suite.merged.blocks[0], state)["x"]
+        torch.testing.assert_close(seen["body.1"][task], after, rtol=1e-4, atol=1e-5)

@@ -46,3 +46,29 @@ def test_codes_and_errors_are_those_of_the_plain_loop(size, group_size, symmetri
     assert same > 0.995
     assert error < 1e-4
     assert (low, high) == ((-8, 7) if symmetric else (0, 15))
+
+
+WHOLE = """
+import torch
+from pmqbench.quantization import gptq_kernel, solvers
+from pmqbench.quantization.grid import fit_grid
+from pmqbench.quantization.metric import factorise
+
+torch.manual_seed(0)
+x = torch.randn(900, 300) @ torch.randn(300, 300)
+weight, metric = torch.randn(20, 300), factorise(x.T @ x / 900, 0.01, where="layer", act_order=True)
+grid = fit_grid(weight, 4, 50)
+plain = solvers.gptq(weight, metric, grid)
+solvers._round_columns = gptq_kernel.round_columns
+print(float((solvers.gptq(weight, metric, grid) == plain).float().mean()), float((grid.encode(weight) == plain).float().mean()))
+"""
+
+
+def test_the_whole_solver_gives_the_same_codes():
+    """With the factor as `factorise` lays it out in memory, across two blocks of columns; not those of rounding to nearest."""
+    environment, root = os.environ | {"TRITON_INTERPRET": "1"}, Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", WHOLE], cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    same, nearest = map(float, done.stdout.split())
+    assert same > 0.99
+    assert nearest < 0.9

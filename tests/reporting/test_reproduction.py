@@ -126,7 +126,7 @@ def test_csv(written, table):
 def test_page(written):
     page = (written / "reproduction.md").read_text()
     assert page.startswith("# Reproduction: mini-full\n\nOf 14 published numbers 8 agree, 3 differ, 3 not run.")
-    assert "> **1 of 3 experts are not as good as published.** Check the revisions" in page
+    assert "> **1 of 3 experts differ from their published numbers by more than is tolerated.** Check the revisions" in page
     assert "> experts/signs-1, task signs: 85.00 %" in page
     assert "Experts without a published value: own." in page
     assert "## TA (ours: ta)" in page

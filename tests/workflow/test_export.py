@@ -67,7 +67,7 @@ def test_a_card_says_what_it_is(exported):
     for words in (
         "| this model |",
         "| merged, full precision |",
-        "times smaller",
+        "times as many",
         "calibration seed | 0 |",
         "anchor 0.1",
         "sha256",

@@ -58,7 +58,7 @@ def test_gate_and_comparison_of_a_finished_run(edited, numbers):
         ("GPTQ", "average"): "agrees",
     }
     assert table["merge"].iloc[-1] == "ta"
-    assert "1 of 2 experts are not as good" in (edited.work / "results/suites/tiny/reproduction.md").read_text()
+    assert "1 of 2 experts differ from their published" in (edited.work / "results/suites/tiny/reproduction.md").read_text()
     edited.snakemake(REPRODUCTION, *CONFIG, "--report", "report.html")
     assert "reproduction.md" in (edited.work / "report.html").read_text()
     (record,) = edited.work.glob("results/evaluations/experts/*/digits.json")
@@ -74,7 +74,10 @@ def test_strict_stops_before_merging(edited, numbers):
     config = yaml.safe_load((edited.work / "tiny.yaml").read_text())
     (edited.work / "tiny.yaml").write_text(yaml.safe_dump(config | {"strict": True}, sort_keys=False))
     output = edited.snakemake(*CONFIG, "--until", "merge_experts", code=1)
-    assert "error in check_experts: experts: experts are not as good as published (strict: true):" in output
+    assert (
+        "error in check_experts: experts: experts differ from their published numbers by more than is tolerated (strict: true):"
+        in output
+    )
     assert "task textures" in output
     assert "+4.10 points where 4 are tolerated" in output
     assert "the evaluation split, class names and prompts" in output

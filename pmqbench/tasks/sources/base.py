@@ -18,6 +18,10 @@ class DataSource(ABC):
         """What else than the options decides the data (JSON): sizes and times of local files; None if nothing does."""
         return None
 
+    def pinned(self) -> tuple[DataSource, str | None]:
+        """The source as it is at this moment, and the commit that it is then; None for sources without commits."""
+        return self, None
+
     @abstractmethod
     def split(self, task: Task, split: str) -> Any:
         """The examples of "train", "validation" or "test", in a fixed order.

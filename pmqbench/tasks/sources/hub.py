@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from pmqbench.errors import DataError
-from pmqbench.hub import Repo, fetch
+from pmqbench.hub import Repo, explained, fetch, resolve
 from pmqbench.tasks.sources.base import DATA_SOURCES
 from pmqbench.tasks.sources.labelled import LabelledImages
 
@@ -28,6 +28,13 @@ class HubData:
     revision: Annotated[
         str | None, Field(description="Commit sha (best), branch or tag; null: the default branch as it is.")
     ] = None
+
+    def pinned(self) -> tuple[HubData, str]:
+        """See DataSource: all splits come from one commit, even if the branch moves meanwhile."""
+        repo = Repo(self.id, kind="dataset", revision=self.revision)
+        with explained(repo):
+            commit = resolve(repo)
+        return replace(self, revision=commit), commit
 
     def files(self, split: str, where: str) -> list[Path]:
         """The parquet files of a split, in order; DataError if there is none."""

@@ -26,7 +26,7 @@ IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".we
 @DATA_SOURCES.register("local")
 @dataclass(frozen=True, kw_only=True)
 class LocalImages(LabelledImages):
-    """A folder with `<split>/<class>/*.png`, or with `<split>*.parquet` or `<split>*.arrow` files."""
+    """A folder with `<split>/<class>/*.png`, or with tables: `<split>.parquet`, shards of it, or arrow files."""
 
     path: Annotated[str, Field(min_length=1, description="The folder, absolute or from where Snakemake runs.")]
 
