@@ -11,6 +11,7 @@ if "suite" not in config:
 
 include: "rules/common.smk"
 include: "rules/inputs.smk"
+include: "rules/report_inputs.smk"
 include: "rules/experts.smk"
 include: "rules/merging.smk"
 include: "rules/quantization.smk"

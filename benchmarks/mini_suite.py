@@ -1,6 +1,6 @@
 """The mini suite's figures and its sample picture: `python benchmarks/mini_suite.py measure` or `... samples`.
 
-`measure` (minutes) trains base and experts as the workflow does (base, then two experts at a time, one thread each),
+`measure` (minutes) trains base and experts as the workflow does (base on two threads, then two experts at a time, one thread each),
 merges them and prints docs/mini-suite.md's tables: accuracies on the validation split, and seconds. `samples` (seconds) draws
 docs/images/mini-samples.png. Neither sees a quantized model: the suite's difficulty is set without them.
 """
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-# Before torch is imported: threads that wait for each other then sleep; spinning, two of them crawl on a busy machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from pmqbench.sources.mini import BASE_THREADS
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ MERGES = {
     **{f"Task Arithmetic {scaling}": ("task_arithmetic", {"scaling": scaling}) for scaling in (0.3, 0.4, 0.5, 0.6)},
     "TIES 0.3": ("ties", {"scaling": 0.3}),
 }
-BASE_THREADS, EXPERTS_AT_A_TIME = 1, 2
+EXPERTS_AT_A_TIME = 2
 SAMPLE_PICTURE = ROOT / "docs/images/mini-samples.png"
 SAMPLES = 3
 
@@ -157,7 +157,7 @@ def processor_seconds() -> float:
 
 def print_seconds(seconds: dict[str, tuple[float, float]], seed: int) -> None:
     """The table of times."""
-    print(f"\nSeed {seed}, {datetime.datetime.now(datetime.UTC).date()}, base on {BASE_THREADS} thread,")
+    print(f"\nSeed {seed}, {datetime.datetime.now(datetime.UTC).date()}, base on {BASE_THREADS} threads,")
     print(f"{EXPERTS_AT_A_TIME} experts at a time on one thread each; load average at the end {os.getloadavg()[1]:.1f}.")
     print("\n| stage | seconds | processor seconds |\n|---|---|---|")
     for stage, (wall, processor) in seconds.items():
