@@ -1,7 +1,6 @@
 """The mini suite's figures and its sample picture: `python benchmarks/mini_suite.py measure` or `... samples`.
 
-`measure` (minutes) trains base and experts as the workflow does (base on two threads, then two experts at a time, one thread each),
-merges them and prints docs/mini-suite.md's tables: accuracies on the validation split, and seconds. `samples` (seconds) draws
+`measure` (minutes) trains base and experts as the workflow does (base on two threads, then two experts at a time), merges them and prints docs/mini-suite.md's tables: accuracies on the validation split, and seconds. `samples` (seconds) draws
 docs/images/mini-samples.png. Neither sees a quantized model: the suite's difficulty is set without them.
 """
 
@@ -19,8 +18,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 
 from pmqbench.sources.mini import BASE_THREADS
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from pmqbench.tasks.definitions import Task
 
+ROOT = Path(__file__).parents[1]
 TASKS = ("digits", "textures", "signs", "landuse")
 MERGES = {
     "simple average": ("simple_average", {}),
