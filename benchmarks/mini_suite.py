@@ -1,6 +1,7 @@
 """The mini suite's figures and its sample picture: `python benchmarks/mini_suite.py measure` or `... samples`.
 
-`measure` (minutes) trains base and experts as the workflow does (base on two threads, then two experts at a time), merges them and prints docs/mini-suite.md's tables: accuracies on the validation split, and seconds. `samples` (seconds) draws
+`measure` (minutes) trains base and experts as the workflow does (base on two threads, then two experts at a time), merges them
+and prints docs/mini-suite.md's tables: accuracies on the validation split, and seconds. `samples` (seconds) draws
 docs/images/mini-samples.png. Neither sees a quantized model: the suite's difficulty is set without them.
 """
 
