@@ -134,9 +134,11 @@ def main() -> None:
         for name in ("write", *RUNS):
             command = [sys.executable, "-m", "benchmarks.inference", *sys.argv[1:], "--worker", name, folder]
             done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
+            if done.returncode and name != "packed":
                 sys.exit(f"{RUNS.get(name, name)} failed:\n{done.stderr[-3000:]}")
-            if name != "write":
+            if done.returncode:  # transformers does not run every model that way: a T5 needs its weights unpacked
+                sys.stdout.write(f"{RUNS[name]:32}  does not run: {done.stderr.strip().splitlines()[-1]}\n")
+            elif name != "write":
                 figures = json.loads(done.stdout.splitlines()[-1])
                 holds = (
                     "packed weights, unpacked in every forward" if figures["packed"] else "float32 weights: nothing is saved"
