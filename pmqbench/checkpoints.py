@@ -85,6 +85,26 @@ class Checkpoint:
             shape = tuple(file.get_slice(slot.stored).get_shape())
         return shape if slot.rows is None else (max(0, min(slot.rows[1], shape[0]) - slot.rows[0]), *shape[1:])
 
+    def loaded(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+        """The tensors named in `shapes`, float32, for a model of these shapes.
+
+        Raises:
+            DataError: a tensor is missing or of another shape.
+            NumericalError: a tensor holds NaN or Inf.
+        """
+        state = {}
+        for name, shape in shapes.items():
+            tensor = self.tensor(name).float()
+            if tuple(tensor.shape) != tuple(shape):
+                raise DataError(
+                    f'tensor "{name}" has shape {tuple(tensor.shape)}, the config says {tuple(shape)}.',
+                    where=self.label,
+                    remedy="Weights and config are of different models.",
+                )
+            check_finite(tensor, f"{self.label}: {name}")
+            state[name] = tensor
+        return state
+
     def metadata(self) -> dict[str, str]:
         """What the file says of itself, beside its tensors."""
         with self._open() as file:

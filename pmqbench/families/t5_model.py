@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pmqbench.checkpoints import Checkpoint, check_finite
-from pmqbench.errors import DataError, NumericalError
+from pmqbench.checkpoints import Checkpoint
+from pmqbench.errors import NumericalError
 from pmqbench.families.base import Block, Blockwise
 from pmqbench.families.t5_config import START, T5Config
 
@@ -260,19 +259,8 @@ def _closed(allowed: Tensor, like: Tensor) -> Tensor:
 
 def build_t5(config: T5Config, checkpoint: Checkpoint) -> T5Model:
     """A float32 T5Model in eval mode with every tensor of `checkpoint` loaded, checked for shape and finiteness."""
-    shapes = config.shapes("lm_head.weight" in checkpoint)
-    state: dict[str, Any] = {}
-    for name, shape in shapes.items():
-        tensor = checkpoint.tensor(name).float()
-        if tensor.shape != shape:
-            raise DataError(
-                f'tensor "{name}" has shape {tuple(tensor.shape)}, the config says {shape}.',
-                where=checkpoint.label,
-                remedy="Weights and config are of different models.",
-            )
-        check_finite(tensor, f"{checkpoint.label}: {name}")
-        state[name] = tensor
     with torch.device("meta"):
         model = T5Model(config, "lm_head.weight" in checkpoint)
-    model.load_state_dict(state, assign=True)
+    shapes = config.shapes("lm_head.weight" in checkpoint)
+    model.load_state_dict(checkpoint.loaded(shapes), assign=True)
     return model.eval().requires_grad_(False)

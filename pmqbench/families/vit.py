@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pmqbench.checkpoints import Checkpoint, check_finite
+from pmqbench.checkpoints import Checkpoint
 from pmqbench.errors import DataError
 from pmqbench.families.base import Block, Blockwise
 from pmqbench.families.vision_config import VisionConfig
@@ -159,17 +159,7 @@ def build_tower(config: VisionConfig, checkpoint: Checkpoint) -> VisionTower:
     """A float32 VisionTower in eval mode with every tensor of `checkpoint` loaded, checked for shape and finiteness."""
     with torch.device("meta"):
         tower = VisionTower(config)
-    state = {}
-    for name, parameter in tower.state_dict().items():
-        tensor = checkpoint.tensor(name).float()
-        if tensor.shape != parameter.shape:
-            raise DataError(
-                f'tensor "{name}" has shape {tuple(tensor.shape)}, the config says {tuple(parameter.shape)}.',
-                where=checkpoint.label,
-                remedy="Weights and config are of different models.",
-            )
-        check_finite(tensor, f"{checkpoint.label}: {name}")
-        state[name] = tensor
-    tower.load_state_dict(state, assign=True)
+    shapes = {name: tuple(parameter.shape) for name, parameter in tower.state_dict().items()}
+    tower.load_state_dict(checkpoint.loaded(shapes), assign=True)
     tower.mean, tower.std = torch.tensor(config.mean).view(3, 1, 1), torch.tensor(config.std).view(3, 1, 1)
     return tower.eval().requires_grad_(False)

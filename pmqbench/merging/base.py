@@ -7,6 +7,7 @@ checkpoints, streams them and casts the result. No module here imports torch at 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -27,16 +28,16 @@ MergeTensor: TypeAlias = "Callable[[str], torch.Tensor]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merger:
+class Merger(ABC):
     """A merging method. By convention a list among its options holds one value per expert, in the experts' order."""
 
+    @abstractmethod
     def start(self, models: Models) -> MergeTensor:
         """Makes the passes over the experts that the method needs before any tensor can be merged.
 
         Returns:
             Function from the name of a floating-point tensor to its merged value, float32 or float64, of the base's shape.
         """
-        raise NotImplementedError
 
     def check(self, experts: Sequence[str], where: str) -> None:
         """Raises ConfigError if the options do not fit these experts: a list of another length, NaN or Inf among the numbers.
