@@ -89,7 +89,7 @@ class Bench:
         from pmqbench.merging.engine import merge
 
         method, options = MERGES[name]
-        base, *experts = (self.family.tower(self.folder / model) for model in ("base", *TASKS))
+        base, *experts = (self.family.checkpoint(self.folder / model) for model in ("base", *TASKS))
         self.family.save(self.folder / name, merge(MERGERS.get(method)(**options), base, experts), self.folder / "base", {})
 
     def accuracies(self, model: str) -> list[float]:

@@ -118,8 +118,8 @@ def merge_models(folder: Path, family_name: str, tasks: Sequence[str]) -> None:
     from pmqbench.merging.task_arithmetic import TaskArithmetic
 
     family = FAMILIES.get(family_name)()
-    towers = [family.tower(folder / task, f"expert {task}") for task in tasks]
-    merged = merge(TaskArithmetic(scaling=0.3), family.tower(folder / "base", "base"), towers)
+    towers = [family.checkpoint(folder / task, f"expert {task}") for task in tasks]
+    merged = merge(TaskArithmetic(scaling=0.3), family.checkpoint(folder / "base", "base"), towers)
     family.save(folder / "merged", merged, folder, {})
 
 
@@ -129,6 +129,6 @@ def experts(folder: Path, family_name: str, tasks: Sequence[str], device: str) -
 
     family = FAMILIES.get(family_name)()
     return {
-        task: Expert(f"expert {task}", family.tower(folder / task), lambda t=task: family.build(folder / t).to(device))
+        task: Expert(f"expert {task}", family.checkpoint(folder / task), lambda t=task: family.build(folder / t).to(device))
         for task in tasks
     }

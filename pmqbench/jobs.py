@@ -89,9 +89,9 @@ def finish_model(
     job: Any, family: Any, folder: Path, recipe: Mapping[str, Any], inputs: Mapping[str, Path], started: float, label: str
 ) -> None:
     """Checks that the model just written reads whole, and writes its manifest; `started` is a perf_counter value."""
-    tower = family.tower(folder, label)
+    checkpoint = family.checkpoint(folder, label)
     size = 0
-    for name, tensor in tower.items():
+    for name, tensor in checkpoint.items():
         check_finite(tensor, f"{label}: {name}")
         size += tensor.nbytes
     write_manifest(folder, recipe, inputs, job.params.code, size, time.perf_counter() - started, threads=job.threads)

@@ -19,8 +19,8 @@ def main(job):
         recipe["options"] = recipe["options"] | {"scaling": read_json(job.input.tuning[0])["chosen"]}
     base, folder = Path(job.input.base[0]).parent, Path(job.output[0]).parent
     experts = expert_folders(job)
-    towers = [family.tower(path, f"expert {task}") for task, path in experts.items()]
-    merged = merge(merger_of(recipe), family.tower(base, "base"), towers)
+    checkpoints = [family.checkpoint(path, f"expert {task}") for task, path in experts.items()]
+    merged = merge(merger_of(recipe), family.checkpoint(base, "base"), checkpoints)
     family.save(folder, merged, base, {"recipe": recipe["method"]})
     inputs = {name: path / family.weights_file for name, path in {"base": base, **experts}.items()}
     finish_model(job, family, folder, recipe, inputs, started, "merged model")

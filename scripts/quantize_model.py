@@ -19,7 +19,7 @@ def main(job):
     merged = Path(job.input.merged[0]).parent
     folders = expert_folders(job) if method.calibrated else {}
     experts = {
-        task: Expert(f"expert {task}", family.tower(path), lambda path=path: family.build(path).to(device))
+        task: Expert(f"expert {task}", family.checkpoint(path), lambda path=path: family.build(path).to(device))
         for task, path in folders.items()
     }
     inputs = {"merged": merged / family.weights_file} | {task: path / family.weights_file for task, path in folders.items()}

@@ -17,7 +17,7 @@ def main(job):
     family = FAMILIES.get(job.params.family)()
     protocol = PROTOCOLS.get(family.protocol)()
     base = Path(job.input.base[0]).parent
-    towers = [family.tower(path, f"expert {task}") for task, path in expert_folders(job).items()]
+    checkpoints = [family.checkpoint(path, f"expert {task}") for task, path in expert_folders(job).items()]
     recipe = dict(job.params.recipe)
     candidates = recipe["options"]["scaling"]["validation"]
     method = merger_of(recipe | {"options": recipe["options"] | {"scaling": candidates[0]}})
@@ -30,7 +30,7 @@ def main(job):
     }
 
     def values(scaling):
-        model.load_state_dict(merge(dataclasses.replace(method, scaling=scaling), family.tower(base, "base"), towers))
+        model.load_state_dict(merge(dataclasses.replace(method, scaling=scaling), family.checkpoint(base, "base"), checkpoints))
         return {
             task: protocol.evaluate(
                 model, examples, metric, job.params.batch_size, device, f"scaling {scaling}, task {task}"

@@ -38,8 +38,9 @@ def test_every_stage(bench, monkeypatch, tmp_path):
         figures = read_json(tmp_path / f"{stage}.json")
         assert figures["seconds"] > 0
         assert figures["mb"] > 0
-    base, merged = (job.family.tower(tmp_path / name).tensor("encoder.layers.0.mlp.fc1.weight") for name in ("base", "merged"))
-    experts = [job.family.tower(tmp_path / task).tensor("encoder.layers.0.mlp.fc1.weight") for task in bench.TASKS]
+    layer = "encoder.layers.0.mlp.fc1.weight"
+    base, merged = (job.family.checkpoint(tmp_path / name).tensor(layer) for name in ("base", "merged"))
+    experts = [job.family.checkpoint(tmp_path / task).tensor(layer) for task in bench.TASKS]
     assert (merged - (base + 0.3 * sum(expert - base for expert in experts))).abs().max() < 1e-6
     first, second = (load_codes(tmp_path / method / "packed.safetensors") for method in ("gptq", "epmq"))
     assert first.keys() == second.keys()

@@ -127,7 +127,7 @@ class Family(Protocol):
 
     protocol: ClassVar[str]
 
-    def tower(self, folder: Path, label: str = "") -> Checkpoint:
+    def checkpoint(self, folder: Path, label: str = "") -> Checkpoint:
         """The merged-and-quantized part of the base, an expert or a merged model in `folder`, under canonical names."""
 
     def save(self, folder: Path, tensors: Mapping[str, torch.Tensor], config_from: Path, metadata: Mapping[str, str]) -> None:

@@ -67,11 +67,11 @@ class Clip(ModelFiles):
         for name, path in files.items():
             link(path, folder / name)
         config = read_json(folder / open_clip.CONFIG)
-        save_checkpoint(folder / WEIGHTS, dict(open_clip.OpenClip().tower(folder).items()))
+        save_checkpoint(folder / WEIGHTS, dict(open_clip.OpenClip().checkpoint(folder).items()))
         write_json(folder / CONFIG, stored_config(vision_config(config)))
         write_json(folder / PREPROCESSOR, stored_preprocessor(vision_config(config)))
 
-    def tower(self, folder: Path, label: str = "") -> Checkpoint:
+    def checkpoint(self, folder: Path, label: str = "") -> Checkpoint:
         """See Family."""
         path = Path(folder) / WEIGHTS
         names = list(tower_names(read_config(folder)))
@@ -90,7 +90,7 @@ class Clip(ModelFiles):
         """See Family."""
         from pmqbench.families.vit import build_tower
 
-        return build_tower(read_config(folder), self.tower(folder, label))
+        return build_tower(read_config(folder), self.checkpoint(folder, label))
 
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         """See Family."""

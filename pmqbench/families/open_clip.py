@@ -53,7 +53,7 @@ class OpenClip(ModelFiles):
     exported_files = ("preprocessor_config.json",)
     protocol = "zero_shot"
 
-    def tower(self, folder: Path, label: str = "") -> Checkpoint:
+    def checkpoint(self, folder: Path, label: str = "") -> Checkpoint:
         """See Family."""
         config = vision_config(read_json(Path(folder) / CONFIG))
         return Checkpoint(Path(folder) / WEIGHTS, {name: slot(name, config.width) for name in tower_names(config)}, label)
@@ -69,7 +69,7 @@ class OpenClip(ModelFiles):
         """See Family."""
         from pmqbench.families.vit import build_tower
 
-        return build_tower(vision_config(read_json(Path(folder) / CONFIG)), self.tower(folder, label))
+        return build_tower(vision_config(read_json(Path(folder) / CONFIG)), self.checkpoint(folder, label))
 
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         """See Family."""

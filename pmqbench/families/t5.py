@@ -47,8 +47,8 @@ class T5(ModelFiles):
             raise DataError(f"there is no {TOKENIZER}.", where=where, remedy=remedy)
         return super().needed(names, base, where)
 
-    def tower(self, folder: Path, label: str = "") -> Checkpoint:
-        """See Family; the "tower" is the whole model."""
+    def checkpoint(self, folder: Path, label: str = "") -> Checkpoint:
+        """See Family; the whole model."""
         path, config = Path(folder) / WEIGHTS, read_json(Path(folder) / CONFIG)
         stored = Checkpoint(path, None, label)
         names = t5_config(config).shapes(has_own_head(stored, config))
@@ -66,7 +66,7 @@ class T5(ModelFiles):
         """See Family."""
         from pmqbench.families.t5_model import build_t5
 
-        return build_t5(t5_config(read_json(Path(folder) / CONFIG)), self.tower(folder, label))
+        return build_t5(t5_config(read_json(Path(folder) / CONFIG)), self.checkpoint(folder, label))
 
     def deployed(self, folder: Path, base: Path) -> Deployed:
         """See Family; what transformers left out of a config as its default stays left out."""

@@ -83,7 +83,7 @@ def test_a_whole_clip_gives_its_vision_tower(base):
 
 def test_what_is_saved_loads_in_transformers(base, tmp_path):
     folder, model, _ = base
-    FAMILY.save(tmp_path, dict(FAMILY.tower(folder).items()), folder, {"method": "x"})
+    FAMILY.save(tmp_path, dict(FAMILY.checkpoint(folder).items()), folder, {"method": "x"})
     again = CLIPVisionModel.from_pretrained(tmp_path).eval()
     with torch.no_grad():
         pixels = normalised(IMAGES)
@@ -118,7 +118,7 @@ def test_the_preprocessors_constants_count_and_are_kept(expert, tmp_path):
     for name in ("model.safetensors", "config.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     write_json(tmp_path / "preprocessor_config.json", {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.3]})
-    FAMILY.save(tmp_path / "merged", dict(FAMILY.tower(tmp_path).items()), tmp_path, {})
+    FAMILY.save(tmp_path / "merged", dict(FAMILY.checkpoint(tmp_path).items()), tmp_path, {})
     with torch.no_grad():
         expected = model(pixel_values=normalised(IMAGES, [0.5, 0.4, 0.3], [0.2, 0.25, 0.3])).pooler_output
     torch.testing.assert_close(FAMILY.build(tmp_path / "merged")(IMAGES), expected, rtol=1e-5, atol=1e-5)

@@ -54,13 +54,13 @@ def test_block_by_block_equals_the_whole(saved):
 
 def test_packing_is_exact_and_complete(saved, tmp_path):
     folder, model = saved
-    tower = FAMILY.tower(folder)
+    tower = FAMILY.checkpoint(folder)
     FAMILY.save(tmp_path, dict(tower.items()), folder, {})
     packed = load_file(tmp_path / FAMILY.weights_file)
     visual = {f"visual.{name}": tensor for name, tensor in model.visual.state_dict().items() if name != "proj"}
     assert packed.keys() == visual.keys()
     assert all(torch.equal(packed[name], visual[name]) for name in visual)
-    again = FAMILY.tower(tmp_path)
+    again = FAMILY.checkpoint(tmp_path)
     assert all(torch.equal(again.tensor(name), tensor) for name, tensor in tower.items())
 
 

@@ -81,7 +81,7 @@ def test_position_buckets_are_transformers(causal):
 
 def test_names_are_transformers_with_the_embedding_once(saved):
     folder, model = saved
-    tower = FAMILY.tower(folder)
+    tower = FAMILY.checkpoint(folder)
     copies = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}
     if model.lm_head.weight is model.shared.weight:
         copies.add("lm_head.weight")
@@ -92,7 +92,7 @@ def test_names_are_transformers_with_the_embedding_once(saved):
 
 def test_transformers_loads_what_is_saved(saved, tmp_path):
     folder, model = saved
-    changed = {name: tensor * 1.5 for name, tensor in FAMILY.tower(folder).items()}
+    changed = {name: tensor * 1.5 for name, tensor in FAMILY.checkpoint(folder).items()}
     FAMILY.save(tmp_path, changed, folder, {"method": "x"})
     loaded, report = T5ForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
@@ -139,14 +139,14 @@ def test_the_shared_embedding_may_be_stored_under_any_of_its_names(tmp_path, nam
     tensors = load_file(tmp_path / FAMILY.weights_file)
     embedding = tensors[name] = tensors.pop("shared.weight")
     save_file(tensors, tmp_path / FAMILY.weights_file)
-    tower = FAMILY.tower(tmp_path)
+    tower = FAMILY.checkpoint(tmp_path)
     assert torch.equal(tower.tensor("shared.weight"), embedding)
     assert "lm_head.weight" not in tower.names()
 
 
 def test_an_own_projection_counts_whatever_the_config_says(tmp_path):
     tiny_t5("gated").save_pretrained(tmp_path)  # transformers 5 writes tie_word_embeddings: true
-    assert "lm_head.weight" in FAMILY.tower(tmp_path).names()
+    assert "lm_head.weight" in FAMILY.checkpoint(tmp_path).names()
     inputs = batch([5, 7], [4, 4])
     with torch.no_grad():
         expected = T5ForConditionalGeneration.from_pretrained(tmp_path)(**inputs).logits

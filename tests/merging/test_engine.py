@@ -146,7 +146,7 @@ def test_packed_open_clip(method, write, tmp_path) -> None:
         folder.mkdir()
         (folder / CONFIG).write_text(json.dumps(CLIP))
         write(f"model{i}/{WEIGHTS.removesuffix('.safetensors')}", model | {"logit_scale": torch.tensor(float(i))})
-        towers.append(OpenClip().tower(folder, f"tower {i}"))
+        towers.append(OpenClip().checkpoint(folder, f"tower {i}"))
     canonical = merge(method, *_split(towers))
     assert "encoder.layers.1.self_attn.k_proj.weight" in canonical
     repacked = pack(canonical)

@@ -32,7 +32,7 @@ def suite(request, tmp_path_factory):
 
 
 def experts(suite):
-    return {t: Expert(t, FAMILY.tower(suite / t), lambda t=t: FAMILY.build(suite / t)) for t in LENGTHS}
+    return {t: Expert(t, FAMILY.checkpoint(suite / t), lambda t=t: FAMILY.build(suite / t)) for t in LENGTHS}
 
 
 def inputs64(model, layer, inputs):
