@@ -13,7 +13,7 @@ from typing import Any
 from pmqbench.checkpoints import check_finite
 from pmqbench.errors import PMQError
 from pmqbench.files import sha256_file, write_json
-from pmqbench.records import peak_memory_mb, provenance
+from pmqbench.provenance import peak_memory_mb, provenance
 
 logger = logging.getLogger("pmqbench")
 

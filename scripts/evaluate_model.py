@@ -7,7 +7,8 @@ from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json
 from pmqbench.jobs import device_name, run_job, start_torch
-from pmqbench.records import Record, pack_outcomes, peak_memory_mb, provenance, write_record
+from pmqbench.provenance import peak_memory_mb, provenance
+from pmqbench.records import Record, pack_outcomes, write_record
 
 
 def main(job):
