@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
@@ -56,9 +57,17 @@ class Task(ABC):
         return f"{self.name}-{hash8(made_by if state is None else [made_by, state])}"
 
     def data_source(self) -> Any:
-        """The data source, built from its options."""
+        """The data source, built from its options; ConfigError for options that are wrong or contradict each other."""
+        where = f"task {self.name}: source"
         options = {key: value for key, value in self.source.items() if key != "name"}
-        return build_options(DATA_SOURCES, self.source["name"], options, f"task {self.name}: source")
+        source = build_options(DATA_SOURCES, self.source["name"], options, where)
+        source.check(where)
+        return source
+
+    @property
+    def label_names(self) -> tuple[str, ...] | None:
+        """Names of the labels in their order, or None where labels are no classes."""
+        return None
 
     @abstractmethod
     def write_split(self, path: Path, examples: Any, where: str) -> int:
@@ -90,8 +99,13 @@ class ImageTask(Task):
     ]
     metric: Literal["accuracy"] = "accuracy"
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The class names."""
+        return self.classnames
+
     def write_split(self, path: Path, examples: Any, where: str) -> int:
-        """See Task: images and labels."""
+        """Images and labels as a safetensors file."""
         from pmqbench.tasks.splits import save_split
 
         images, labels = examples
@@ -123,8 +137,13 @@ class TextTask(Task):
     ]
     metric: Literal["accuracy", "spearman"] = "accuracy"
 
+    @property
+    def label_names(self) -> tuple[str, ...] | None:
+        """The target words, where the target is no format."""
+        return self.target if isinstance(self.target, tuple) else None
+
     def write_split(self, path: Path, examples: Any, where: str) -> int:
-        """See Task: rows with the columns that the prompt names, and the label's."""
+        """Prompts and targets, made of the columns that the prompt names and the label's, as JSON lines."""
         from pmqbench.tasks.text import save_examples
 
         pairs = [self.example(row, f"{where}, row {index}") for index, row in enumerate(examples)]
@@ -135,23 +154,36 @@ class TextTask(Task):
         """Prompt and target of a row.
 
         Raises:
-            DataError: a column is missing, or the label has no word.
+            DataError: a column or value is missing, or the label has no word.
         """
-        try:
-            prompt, label = self.input.format(**row), row[self.label]
-        except KeyError as error:
-            what = f"there is no column {error}; there are: {', '.join(row)}."
-            raise DataError(what, where=where, remedy="Set `input` and `label` of the task to the data's columns.") from error
+        used = [self.label, *(name for _, name, _, _ in Formatter().parse(self.input) if name is not None)]
+        lacking = [name for name in used if name not in row]
+        if lacking:
+            what = f"there is no column {lacking[0]!r}; there are: {', '.join(row)}."
+            raise DataError(what, where=where, remedy="Set `input` and `label` of the task to the data's columns.")
+        empty = [name for name in used if row[name] is None or row[name] != row[name]]  # NaN is not itself
+        if empty:
+            raise DataError(f"column {empty[0]!r} has no value.", where=where, remedy="Fill it, or remove the row.")
+        return self.input.format(**row), self._target(row[self.label], where)
+
+    def _target(self, label: Any, where: str) -> str:
+        """The target of a label: by the format, or the word that the label is or is the number of."""
         if isinstance(self.target, str):
-            return prompt, self._formatted(label, where)
-        if not isinstance(label, int) or not 0 <= label < len(self.target):
-            what = f"label {label!r} has no word; the task has {len(self.target)}."
-            raise DataError(what, where=where, remedy="Labels are numbers from 0 in the order of `target`.")
-        return prompt, self.target[label]
+            return self._formatted(label, where)
+        if isinstance(label, int) and 0 <= label < len(self.target):
+            return self.target[label]
+        if label in self.target:
+            return label
+        what = f"label {label!r} has no word; the task has {len(self.target)}: {', '.join(self.target)}."
+        raise DataError(what, where=where, remedy="Labels are words of `target`, or numbers from 0 in their order.")
 
     def _formatted(self, label: Any, where: str) -> str:
         try:
             return self.target.format(label)
+        except (TypeError, ValueError):
+            pass
+        try:
+            return self.target.format(float(label))  # a number that a file holds as text
         except (TypeError, ValueError) as error:
             what = f'label {label!r} does not fit the format "{self.target}" ({error}).'
             raise DataError(what, where=where, remedy="Set `target` of the task to a format for its labels.") from error

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
-from pmqbench.errors import DataError
+from pmqbench.errors import DataError, PMQError
 from pmqbench.tasks.definitions import ImageTask, load_task
 from pmqbench.tasks.images import batches, decode, prepare
 from pmqbench.tasks.sampling import carve, keep
 from pmqbench.tasks.splits import ImageStream, load_arrays, load_split, save_split
-from pmqbench.tasks.tables import check_classes, shards
+from pmqbench.tasks.tables import check_classes
 
 CLASSES = ("red", "green", "dark blue")
 
@@ -71,49 +71,6 @@ def test_batches_hold_every_image_once():
     stored = [(encoded(photograph("RGB", 9, 9, seed)), str(seed)) for seed in range(5)]
     whole = np.concatenate(list(batches(stored, 8)))
     assert np.array_equal(whole, np.stack([decode(image, 8, where) for image, where in stored]))
-
-
-NAMES = [
-    "README.md",
-    "data/train-00000-of-00002.parquet",
-    "data/train-00001-of-00002.parquet",
-    "data/test-00000-of-00001-0a1b2c.parquet",
-    "data/contrast-00000-of-00001.parquet",
-    "data/test_contrast-00000-of-00001.parquet",
-    "digits/train-00000-of-00001.parquet",
-    "default/test/0000.parquet",
-]
-CARD = """---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: data/train-*
-  - {split: test, path: [data/test-*]}
-- config_name: digits
-  data_files:
-  - {split: train, path: digits/*}
----
-text
-"""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("train",), [1, 2, 6]),
-        (("test",), [3, 7]),
-        (("train", "digits"), [6]),
-        (("test", "default"), [7]),
-        (("train", None, CARD), [1, 2]),
-        (("test", None, CARD), [3]),
-        (("train", "digits", CARD), [6]),
-        (("valid",), []),
-    ],
-)
-def test_shards_of_a_split(arguments, expected):
-    split, config, card = (*arguments, None, "")[:3]
-    assert sorted(shards(NAMES, split, config, card or "")) == sorted(NAMES[i] for i in expected)
 
 
 def test_class_names_are_compared_where_they_correspond():
@@ -198,7 +155,7 @@ def test_rows_of_a_table_keep_their_images(tmp_path):
 def test_mistakes_in_a_source_are_named(tmp_path, options, words):
     labelled(tmp_path, "test", "numbers")
     task = local_task(tmp_path, **options)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(PMQError) as caught:
         task.data_source().split(task, "test")
     assert [word for word in words if word not in str(caught.value)] == []
 

@@ -127,7 +127,7 @@ def test_bad_rows_are_named_and_nothing_is_written(tmp_path, rows, change, words
 
 def test_broken_files_are_named(tmp_path):
     task = make_task("mine", definition(tmp_path), "task mine")
-    with pytest.raises(DataError, match=r"neither train\.jsonl nor train\.parquet"):
+    with pytest.raises(DataError, match=r"neither train\.jsonl nor train\.csv nor train\.parquet"):
         task.data_source().split(task, "train")
     (tmp_path / "train.jsonl").write_text('{"text": "a", "label": 0}\n{"text": ')
     with pytest.raises(DataError, match=r"train\.jsonl, line 2 is not JSON"):

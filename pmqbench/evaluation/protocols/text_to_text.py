@@ -35,17 +35,20 @@ class TextToText:
     ) -> Sequence[Batch]:
         """Prompts, and target texts that the decoder reads (teacher forcing)."""
         from pmqbench.tasks.splits import draw_sample
-        from pmqbench.tasks.text import load_examples, load_tokenizer, teacher_forced
+        from pmqbench.tasks.text import teacher_forced
 
-        examples = load_examples(split)
+        tokenizer, examples = self.examples(split, Assets(base))
         drawn = [examples[index] for index in draw_sample(len(examples), samples, seed, task)]
-        return teacher_forced(load_tokenizer(base / TOKENIZER), drawn, batch_size)
+        return teacher_forced(tokenizer, drawn, batch_size)
 
     def examples(self, split: Path, assets: Assets) -> Examples:
-        """Tokenizer, and (prompt, target) of each example."""
+        """Tokenizer, and (prompt, target) of each example; DataError for a target that no answer can be equal to."""
+        from pmqbench.evaluation.text_to_text import check_targets
         from pmqbench.tasks.text import load_examples, load_tokenizer
 
-        return load_tokenizer(assets.base / TOKENIZER), load_examples(split)
+        tokenizer, examples = load_tokenizer(assets.base / TOKENIZER), load_examples(split)
+        check_targets(tokenizer, examples, str(split))
+        return tokenizer, examples
 
     def evaluate(self, model: BlockModel, examples: Examples, metric: str, batch_size: int, device: str, where: str) -> Score:
         """The task's metric over greedy answers; the model itself knows its device."""
