@@ -101,8 +101,9 @@ def read_images(path: str | Path) -> Iterator[np.ndarray]:
     """Images in batches, uint8 (b, 3, h, w): a large split is never in memory as a whole."""
     with safe_open(path, "numpy") as split:
         images = split.get_slice("images")
-        for start in range(0, images.get_shape()[0], ROWS):
-            yield images[start : start + ROWS]
+        count = images.get_shape()[0]
+        for start in range(0, count, ROWS):
+            yield images[start : min(start + ROWS, count)]
 
 
 def load_split(path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:

@@ -108,7 +108,7 @@ class Table:
             raise DataError(what, where=where, remedy="A data set of the hub must hold its images' bytes.")
         image, folder = file.parent / path, file.parent.resolve()
         if Path(path).is_absolute() or not image.resolve().is_relative_to(folder):
-            what = f'the path "{path}" leaves the folder of the table.'
+            what = f'the path "{path}" is absolute or leaves the folder of the table.'
             raise DataError(what, where=where, remedy=f"Put the images below {folder}, and relative paths into the table.")
         return image
 

@@ -9,6 +9,7 @@ import pytest
 from pmqbench.errors import ConfigError, DataError
 from pmqbench.tasks.definitions import TextTask, known_tasks, load_task
 from pmqbench.tasks.kinds import make_task
+from pmqbench.tasks.sources.rows import read_rows
 from pmqbench.tasks.text import load_examples, load_tokenizer, save_examples, teacher_forced
 from tests.t5.toy import write_tokenizer
 
@@ -138,6 +139,79 @@ def test_broken_files_are_named(tmp_path):
     (tmp_path / "train.jsonl").unlink()
     with pytest.raises(DataError, match=r"train\.parquet is not a readable table"):
         task.data_source().split(task, "train")
+
+
+def rows_of(folder, content, suffix=".jsonl", **change):
+    (folder / f"test{suffix}").write_bytes(content.encode() if isinstance(content, str) else content)
+    task = make_task("mine", definition(folder, **change), "task mine")
+    rows = task.data_source().split(task, "test")
+    return [task.example(row, "row") for row in rows]
+
+
+def test_json_lines_end_at_newlines_only(tmp_path):
+    texts = ["a\u2028b", "c\x0bd\x0ce", "f\x1c\u0085g", "h"]
+    lines = [json.dumps({"text": text, "label": 1}, ensure_ascii=False) for text in texts]
+    made = rows_of(tmp_path, "\ufeff" + "\r\n".join(lines) + "\n\n")
+    assert made == [(f"Say {text}!", "one") for text in texts]
+    save_examples(tmp_path / "kept.jsonl", made, "")
+    assert load_examples(tmp_path / "kept.jsonl") == made
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix", "words"),
+    [
+        ('{"text": "a", "label": 0}\n[1]', ".jsonl", r"test\.jsonl, line 2 is no JSON object"),
+        (b"\xff\xfe", ".jsonl", r"test\.jsonl is not UTF-8 \(byte 0\)"),
+        ("text,label\na,0\nb,1,2\n", ".csv", r"test\.csv, line 3 has 3 cells, the header 2"),
+        ('text,label\n"a"b,0\n', ".csv", r"test\.csv, line 2 is no CSV"),
+        ("text,label,text\na,0,b\n", ".csv", r"test\.csv names a column twice: text, label, text"),
+        ("text;label\na;0\n", ".csv", r"there is no column 'label'; there are: text;label"),
+    ],
+)
+def test_broken_rows_are_named(tmp_path, content, suffix, words):
+    with pytest.raises(DataError, match=words):
+        rows_of(tmp_path, content, suffix)
+
+
+def test_csv_is_read_as_spreadsheets_write_it(tmp_path):
+    content = '\ufefftext,label,more\r\n"a, ""b""\nc",1,7\r\nd\u2028e,0,\r\n\r\n007,1,x\r\n'
+    assert rows_of(tmp_path, content, ".csv") == [('Say a, "b"\nc!', "one"), ("Say d\u2028e!", "zero"), ("Say 007!", "one")]
+
+
+@pytest.mark.parametrize(
+    ("target", "labels", "expected"),
+    [
+        (WORDS, ["1", "0"], ["one", "zero"]),  # numbers
+        (WORDS, ["one", "zero"], ["one", "zero"]),  # words
+        (["1", "2"], ["1", "2"], ["1", "2"]),  # words, even if they could be numbers
+        ("{}", ["007", "1"], ["007", "1"]),  # text as it stands
+        ("{:.1f}", ["3.80", "4"], ["3.8", "4.0"]),  # numbers for a format of numbers
+    ],
+)
+def test_labels_of_a_csv(tmp_path, target, labels, expected):
+    content = "text,label\n" + "".join(f"a,{label}\n" for label in labels)
+    assert [made for _, made in rows_of(tmp_path, content, ".csv", target=target)] == expected
+
+
+def test_labels_that_are_words_of_the_target(tmp_path):
+    lines = '{"text": "a", "label": "one"}\n{"text": "b", "label": 0}\n'
+    assert rows_of(tmp_path, lines) == [("Say a!", "one"), ("Say b!", "zero")]
+    with pytest.raises(DataError, match="label 'two' has no word; the task has 2: zero, one"):
+        rows_of(tmp_path, '{"text": "a", "label": "two"}\n')
+
+
+@pytest.mark.parametrize("row", ['{"text": null, "label": 0}', '{"text": "a", "label": null}', '{"text": "a", "label": NaN}'])
+def test_missing_values_are_no_text(tmp_path, row):
+    with pytest.raises(DataError, match=r"column '(text|label)' has no value"):
+        rows_of(tmp_path, row, target="{}")
+
+
+def test_arrow_files_of_the_hub_are_read_as_tables(tmp_path):
+    table = pa.table({"text": ["a"], "label": [1]})
+    with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    task = make_task("mine", definition(tmp_path), "mine")
+    assert list(read_rows(tmp_path / "x.arrow", task, "")) == [{"text": "a", "label": 1}]
 
 
 def test_decoder_reads_the_target_up_to_its_last_token(tmp_path):
