@@ -2,17 +2,15 @@
 
 from pathlib import Path
 
-from pmqbench.config import load_suite
 from pmqbench.files import write_json
-from pmqbench.jobs import run_job
-from pmqbench.tasks.definitions import SPLITS
+from pmqbench.jobs import run_job, taken_warnings
+from pmqbench.tasks.definitions import SPLITS, task_of
 from pmqbench.tasks.prepare import prepare
 
 
 def main(job):
-    task = next(task for task in load_suite(job.config).tasks if task.name == job.params.task)
-    made = prepare(task, {split: Path(job.output[split]) for split in SPLITS})
-    write_json(job.output.manifest, made | {"code": job.params.code})
+    made = prepare(task_of(job.params.plan["task"]), {split: Path(job.output[split]) for split in SPLITS})
+    write_json(job.output.manifest, made | {"code": job.params.code, "warnings": taken_warnings()})
 
 
 run_job(main, snakemake)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from string import Formatter
@@ -69,6 +69,16 @@ class Task(ABC):
         """Names of the labels in their order, or None where labels are no classes."""
         return None
 
+    @property
+    def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """Class names and templates that the task's zero-shot head is made of; None for tasks without one."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """The definition with its name, as `definitions.task_of` reads it."""
+        fields = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {"kind": self.kind, **fields}
+
     @abstractmethod
     def write_split(self, path: Path, examples: Any, where: str) -> int:
         """Checks what the data source yields for a split, writes it whole or not at all; returns the number of examples."""
@@ -103,6 +113,11 @@ class ImageTask(Task):
     def label_names(self) -> tuple[str, ...]:
         """The class names."""
         return self.classnames
+
+    @property
+    def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Class names and templates."""
+        return self.classnames, self.templates
 
     def write_split(self, path: Path, examples: Any, where: str) -> int:
         """Images and labels as a safetensors file."""
