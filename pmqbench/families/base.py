@@ -150,4 +150,7 @@ class Family(Protocol):
         """
 
 
+DECODER_START = 0
+"""Token that decoders start from and that pads answers; families of text-to-text models refuse those with another."""
+
 FAMILIES: Registry[Any] = Registry("model family", "pmqbench.families")

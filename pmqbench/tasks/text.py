@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmqbench.errors import DataError
-from pmqbench.families.t5_config import START
 from pmqbench.files import write_text
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 Example = tuple[str, str]
 Batch = Mapping[str, "Tensor"]
 MAX_INPUT_TOKENS = 512
+PADDING = 0  # any token would do: masks say what is padding
 
 
 def save_examples(path: str | Path, examples: Sequence[Example], where: str) -> None:
@@ -61,7 +61,7 @@ def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Token ids, padded on the right, and masks (1: token, 0: padding); int64 (n, longest)."""
     import torch
 
-    ids = torch.full((len(sequences), max(map(len, sequences))), START)
+    ids = torch.full((len(sequences), max(map(len, sequences))), PADDING)
     mask = torch.zeros_like(ids)
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence)] = torch.tensor(sequence)
@@ -69,13 +69,13 @@ def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def teacher_forced(tokenizer: Tokenizer, examples: Sequence[Example], batch_size: int) -> list[Batch]:
-    """Batches in which the decoder has read the target up to its last token: start token, then the target without its end."""
+def teacher_forced(tokenizer: Tokenizer, examples: Sequence[Example], batch_size: int, start: int) -> list[Batch]:
+    """Batches in which the decoder has read the target up to its last token: `start`, then the target without its end."""
     prompts, targets = (encode(tokenizer, texts) for texts in zip(*examples, strict=True))
     batches = []
     for begin in range(0, len(prompts), batch_size):
         ids, mask = padded(prompts[begin : begin + batch_size])
-        decoder_ids, decoder_mask = padded([[START, *target[:-1]] for target in targets[begin : begin + batch_size]])
+        decoder_ids, decoder_mask = padded([[start, *target[:-1]] for target in targets[begin : begin + batch_size]])
         batches.append(
             {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask}
         )

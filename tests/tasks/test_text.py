@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pmqbench.errors import ConfigError, DataError
-from pmqbench.tasks.definitions import TextTask, known_tasks, load_task
-from pmqbench.tasks.kinds import make_task
+from pmqbench.tasks.definitions import known_tasks, load_task
+from pmqbench.tasks.kinds.base import make_task
+from pmqbench.tasks.kinds.text_to_text import TextTask
 from pmqbench.tasks.text import load_examples, load_tokenizer, save_examples, teacher_forced
 from tests.t5.toy import write_tokenizer
 
@@ -143,7 +144,7 @@ def test_broken_files_are_named(tmp_path):
 def test_decoder_reads_the_target_up_to_its_last_token(tmp_path):
     write_tokenizer(tmp_path, ["yes", "no", "is it", "really"])
     tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
-    batches = teacher_forced(tokenizer, [("is it really", "yes"), ("is it", "no no"), ("it", "yes")], 2)
+    batches = teacher_forced(tokenizer, [("is it really", "yes"), ("is it", "no no"), ("it", "yes")], 2, start=0)
     assert [len(batch["input_ids"]) for batch in batches] == [2, 1]
     for batch, pairs in zip(batches, [[("is it really", "yes"), ("is it", "no no")], [("it", "yes")]], strict=True):
         for row, (prompt, target) in enumerate(pairs):

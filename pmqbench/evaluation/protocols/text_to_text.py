@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmqbench.evaluation.base import PROTOCOLS, Assets, Score
-from pmqbench.tasks.definitions import TextTask
+from pmqbench.families.base import DECODER_START
+from pmqbench.tasks.kinds.text_to_text import TextTask
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,7 +40,7 @@ class TextToText:
 
         examples = load_examples(split)
         drawn = [examples[index] for index in draw_sample(len(examples), samples, seed, task)]
-        return teacher_forced(load_tokenizer(base / TOKENIZER), drawn, batch_size)
+        return teacher_forced(load_tokenizer(base / TOKENIZER), drawn, batch_size, DECODER_START)
 
     def examples(self, split: Path, assets: Assets) -> Examples:
         """Tokenizer, and (prompt, target) of each example."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmqbench.evaluation.base import PROTOCOLS, Assets, Score
-from pmqbench.tasks.definitions import ImageTask
+from pmqbench.tasks.kinds.image_classification import ImageTask
 
 if TYPE_CHECKING:
     from torch import Tensor

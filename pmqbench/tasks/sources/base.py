@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pmqbench.registry import Registry
 
 if TYPE_CHECKING:
-    from pmqbench.tasks.kinds import Task
+    from pmqbench.tasks.kinds.base import Task
 
 
 class DataSource(ABC):

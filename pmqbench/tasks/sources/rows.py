@@ -13,32 +13,32 @@ from pmqbench.errors import DataError
 from pmqbench.tasks.sources.parts import SplitSource
 
 if TYPE_CHECKING:
-    from pmqbench.tasks.definitions import TextTask
+    from pmqbench.tasks.kinds.base import RowTask
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextRows(SplitSource):
-    """Rows with the columns that a task's prompt names, and a label."""
+    """Rows with the columns that a task's text names, and a label."""
 
     @abstractmethod
     def files(self, split: str, where: str) -> Sequence[Path]:
         """The parquet or JSON-lines files of the split that the data set calls `split`, in order."""
 
-    def split(self, task: TextTask, split: str) -> list[Row]:
+    def split(self, task: RowTask, split: str) -> list[Row]:
         """See DataSource."""
         where = f"task {task.name}, split {split}"
         rows = [row for file in self.files(self.stored_split(task, split), where) for row in read_rows(file, task, where)]
         return [rows[index] for index in self.chosen_rows(task, split, len(rows))]
 
 
-def read_rows(file: Path, task: TextTask, where: str) -> list[Row]:
+def read_rows(file: Path, task: RowTask, where: str) -> list[Row]:
     """All rows of a file; DataError if it is not readable, or its own classes are not the task's words."""
     return _read_parquet(file, task, where) if file.suffix == ".parquet" else _read_lines(file, where)
 
 
-def _read_parquet(file: Path, task: TextTask, where: str) -> list[Row]:
+def _read_parquet(file: Path, task: RowTask, where: str) -> list[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -49,8 +49,8 @@ def _read_parquet(file: Path, task: TextTask, where: str) -> list[Row]:
     except pa.ArrowInvalid as error:
         raise DataError(f"{file.name} is not a readable table ({error}).", where=where, remedy="Replace it.") from error
     found = class_names(table.schema, task.label)
-    if found is not None and isinstance(task.target, tuple):
-        check_classes(found, task.target, where)
+    if found is not None and task.classes is not None:
+        check_classes(found, task.classes, where)
     return table.to_pylist()
 
 
