@@ -37,8 +37,8 @@ def load_examples(path: str | Path) -> list[Example]:
         return [(row["input"], row["target"]) for row in map(json.loads, handle)]
 
 
-def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer of a tokenizer.json, cutting inputs at 512 tokens; DataError if the file is none."""
+def load_tokenizer(path: str | Path, max_tokens: int = MAX_INPUT_TOKENS) -> Tokenizer:
+    """The tokenizer of a tokenizer.json, cutting texts at `max_tokens`; DataError if the file is none."""
     from tokenizers import Tokenizer
 
     if not Path(path).is_file():
@@ -48,7 +48,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     except Exception as error:  # the Rust library raises no narrower class
         raise DataError(f"not a tokenizer ({error}).", where=str(path), remedy="Use the base's tokenizer.json.") from error
     tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_INPUT_TOKENS)
+    tokenizer.enable_truncation(max_tokens)
     return tokenizer
 
 
@@ -67,6 +67,12 @@ def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         ids[row, : len(sequence)] = torch.tensor(sequence)
         mask[row, : len(sequence)] = 1
     return ids, mask
+
+
+def batched(sequences: Sequence[Sequence[int]], batch_size: int) -> list[Batch]:
+    """Batches of token ids and masks, in order."""
+    parts = [padded(sequences[begin : begin + batch_size]) for begin in range(0, len(sequences), batch_size)]
+    return [{"input_ids": ids, "attention_mask": mask} for ids, mask in parts]
 
 
 def teacher_forced(tokenizer: Tokenizer, examples: Sequence[Example], batch_size: int, start: int) -> list[Batch]:
