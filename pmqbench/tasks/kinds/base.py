@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,14 +21,6 @@ from pmqbench.registry import Registry
 from pmqbench.tasks.sources.base import DATA_SOURCES
 
 DEFAULT_KIND = "image_classification"
-
-ClassNames: TypeAlias = Annotated[
-    tuple[str, ...], Field(min_length=2, description="Class names in label order.", json_schema_extra={"uniqueItems": True})
-]
-Templates: TypeAlias = Annotated[
-    tuple[Annotated[str, Field(pattern=r"\{\}", description="A prompt with one {} for the class name.")], ...],
-    Field(min_length=1, description="Prompts with one {} for the class name."),
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +58,47 @@ class Task(ABC):
         options = {key: value for key, value in self.source.items() if key != "name"}
         return build_options(DATA_SOURCES, self.source["name"], options, f"task {self.name}: source")
 
+    @property
+    def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """Class names and templates that the task's zero-shot head is made of; None for tasks without one."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """The definition with its name, as `definitions.task_of` reads it."""
+        fields = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {"kind": KINDS.name_of(type(self)), **fields}
+
     @abstractmethod
     def write_split(self, path: Path, examples: Any, where: str) -> int:
         """Checks what the data source yields for a split, writes it whole or not at all; returns the number of examples."""
 
     def _made_by(self) -> Any:
         return self.source
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotTask(Task):
+    """A task whose answers are classes, told apart by a head that is made of their names.
+
+    Attributes:
+        classnames: in label order.
+        templates: prompts with one "{}" for the class name.
+        metric: "accuracy".
+    """
+
+    classnames: Annotated[
+        tuple[str, ...], Field(min_length=2, description="Class names in label order.", json_schema_extra={"uniqueItems": True})
+    ]
+    templates: Annotated[
+        tuple[Annotated[str, Field(pattern=r"\{\}", description="A prompt with one {} for the class name.")], ...],
+        Field(min_length=1, description="Prompts with one {} for the class name."),
+    ]
+    metric: Literal["accuracy"] = "accuracy"
+
+    @property
+    def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Class names and templates."""
+        return self.classnames, self.templates
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pmqbench.tasks.kinds.base import KINDS, ClassNames, Task, Templates
+from pmqbench.tasks.kinds.base import KINDS, ZeroShotTask
 
 
 @KINDS.register("image_classification")
 @dataclass(frozen=True, kw_only=True)
-class ImageTask(Task):
-    """A task of images with a label each.
-
-    Attributes:
-        classnames: in label order.
-        templates: prompts with one "{}" for the class name.
-        metric: "accuracy".
-    """
+class ImageTask(ZeroShotTask):
+    """A task of images with a label each."""
 
     suffix = ".safetensors"
-
-    classnames: ClassNames
-    templates: Templates
-    metric: Literal["accuracy"] = "accuracy"
 
     def write_split(self, path: Path, examples: Any, where: str) -> int:
         """Writes images and labels."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pmqbench.errors import DataError
-from pmqbench.tasks.kinds.base import KINDS, ClassNames, RowTask, Templates
+from pmqbench.tasks.kinds.base import KINDS, RowTask, ZeroShotTask
 
 if TYPE_CHECKING:
     from pmqbench.tasks.text import Example
@@ -15,18 +15,8 @@ if TYPE_CHECKING:
 
 @KINDS.register("text_classification")
 @dataclass(frozen=True, kw_only=True)
-class TextClassificationTask(RowTask):
-    """A task of texts (`input`) with a label each: a class's number, or its name.
-
-    Attributes:
-        classnames: in label order.
-        templates: sentences with one "{}" for the class name.
-        metric: "accuracy".
-    """
-
-    classnames: ClassNames
-    templates: Templates
-    metric: Literal["accuracy"] = "accuracy"
+class TextClassificationTask(RowTask, ZeroShotTask):
+    """A task of texts (`input`) with a label each: a class's number, or its name."""
 
     @property
     def classes(self) -> tuple[str, ...]:
