@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pmqbench.errors import DataError
 from pmqbench.files import write_text
+from pmqbench.tasks.splits import draw_sample
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -35,6 +36,12 @@ def load_examples(path: str | Path) -> list[Example]:
     """The (prompt, target) pairs of a file that `save_examples` wrote."""
     with open(path, encoding="utf-8") as handle:
         return [(row["input"], row["target"]) for row in map(json.loads, handle)]
+
+
+def drawn_examples(path: str | Path, task: str, count: int, seed: int) -> list[Example]:
+    """A calibration sample of a split's examples, min(count, n) of them."""
+    examples = load_examples(path)
+    return [examples[index] for index in draw_sample(len(examples), count, seed, task)]
 
 
 def load_tokenizer(path: str | Path, max_tokens: int = MAX_INPUT_TOKENS) -> Tokenizer:

@@ -30,17 +30,16 @@ class TextToText:
     task_class = TextTask
     uses_heads = False
     base_files = (TOKENIZER,)
+    batches_code = "pmqbench.tasks.text"
 
     def calibration_batches(
         self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int
     ) -> Sequence[Batch]:
         """Prompts, and target texts that the decoder reads (teacher forcing)."""
-        from pmqbench.tasks.splits import draw_sample
-        from pmqbench.tasks.text import load_examples, load_tokenizer, teacher_forced
+        from pmqbench.tasks.text import drawn_examples, load_tokenizer, teacher_forced
 
-        examples = load_examples(split)
-        drawn = [examples[index] for index in draw_sample(len(examples), samples, seed, task)]
-        return teacher_forced(load_tokenizer(base / TOKENIZER), drawn, batch_size, DECODER_START)
+        examples = drawn_examples(split, task, samples, seed)
+        return teacher_forced(load_tokenizer(base / TOKENIZER), examples, batch_size, DECODER_START)
 
     def examples(self, split: Path, assets: Assets) -> Examples:
         """Tokenizer, and (prompt, target) of each example."""

@@ -27,15 +27,15 @@ class ZeroShot:
     task_class = ImageTask
     uses_heads = True
     base_files = ()
+    batches_code = "pmqbench.tasks.splits"
 
     def calibration_batches(
         self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int
     ) -> Sequence[Tensor]:
         """Images alone."""
-        from pmqbench.tasks.splits import draw_sample, load_split
+        from pmqbench.tasks.splits import drawn_images
 
-        images, _ = load_split(split)
-        return images[draw_sample(len(images), samples, seed, task)].split(batch_size)
+        return drawn_images(split, task, samples, seed).split(batch_size)
 
     def examples(self, split: Path, assets: Assets) -> Examples:
         """Head, images, labels."""

@@ -32,17 +32,16 @@ class ZeroShotText:
     task_class = TextClassificationTask
     uses_heads = True
     base_files = (TOKENIZER, CONFIG)
+    batches_code = "pmqbench.tasks.text"
 
     def calibration_batches(
         self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int
     ) -> Sequence[Batch]:
         """Texts alone."""
-        from pmqbench.tasks.splits import draw_sample
-        from pmqbench.tasks.text import batched, encode, load_examples
+        from pmqbench.tasks.text import batched, drawn_examples, encode
 
-        texts = [text for text, _ in load_examples(split)]
-        drawn = [texts[index] for index in draw_sample(len(texts), samples, seed, task)]
-        return batched(encode(base_tokenizer(base), drawn), batch_size)
+        texts = [text for text, _ in drawn_examples(split, task, samples, seed)]
+        return batched(encode(base_tokenizer(base), texts), batch_size)
 
     def examples(self, split: Path, assets: Assets) -> Examples:
         """Head, token ids of each text, labels."""
