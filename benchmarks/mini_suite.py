@@ -94,17 +94,13 @@ class Bench:
 
     def accuracies(self, model: str) -> list[float]:
         """Validation accuracy of a model on every task, percent."""
-        from safetensors.torch import load_file
-
-        from pmqbench.evaluation.zero_shot import classify
-        from pmqbench.tasks.splits import load_split
+        from pmqbench.evaluation.base import Assets
+        from pmqbench.evaluation.protocols.zero_shot import ZeroShot
 
         tower = self.family.build(self.folder / model)
-        outcomes = [
-            classify(tower, load_file(self.head(task)), *load_split(self.data(task, "validation")), 500, "cpu", model)
-            for task in self.tasks
-        ]
-        return [100 * outcome.accuracy for outcome in outcomes]
+        protocol, base = ZeroShot(), self.folder / "base"
+        splits = [protocol.examples(self.data(task, "validation"), Assets(base, self.head(task))) for task in self.tasks]
+        return [100 * protocol.evaluate(tower, split, "accuracy", 500, "cpu", model).value for split in splits]
 
     def nearest(self, task: Task) -> float:
         """Largest cosine between two classes of a task's head."""

@@ -21,7 +21,7 @@ from pmqbench.recipes import MergeRecipe, QuantRecipe, Suite, Target
 from pmqbench.reporting.published import load_published
 from pmqbench.sources.base import source_of
 from pmqbench.tasks.definitions import load_tasks, with_revisions
-from pmqbench.tasks.kinds import check_kinds
+from pmqbench.tasks.kinds.base import check_kinds
 
 SCHEMA = Path(__file__).parents[1] / "config" / "schema.yaml"
 RECIPES = SCHEMA.parent / "recipes"

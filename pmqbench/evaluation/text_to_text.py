@@ -11,29 +11,13 @@ import numpy as np
 
 from pmqbench.errors import DataError
 from pmqbench.evaluation.base import Score
-from pmqbench.tasks.text import Example, encode, padded
+from pmqbench.tasks.text import MAX_ANSWER_TOKENS, encode, padded
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
 log = logging.getLogger(__name__)
-
-MAX_ANSWER_TOKENS = 10  # the start token included: `max_length` of the reference protocol
-
-
-def check_targets(tokenizer: Tokenizer, examples: Sequence[Example], where: str) -> None:
-    """Raises DataError, with an example, for targets that no answer can be: too long, or not as the tokenizer writes."""
-    prompts = {target.strip(): prompt for prompt, target in reversed(examples)}
-    for target, ids in zip(prompts, encode(tokenizer, list(prompts)), strict=True):
-        length, written = len(ids) - 1, tokenizer.decode(ids).strip()  # without the end token
-        what = f'the target "{target}" of the prompt "{prompts[target]:.100}"'
-        if length > MAX_ANSWER_TOKENS - 1:
-            what += f" has {length} tokens; answers end after {MAX_ANSWER_TOKENS - 1}."
-            raise DataError(what, where=where, remedy="Shorten it (`target` of the task, or the data's labels).")
-        if written != target:
-            what += f' is "{written}" when the base\'s tokenizer has encoded and decoded it, so no answer can be equal to it.'
-            raise DataError(what, where=where, remedy="Write targets as the tokenizer does (spaces, case, characters).")
 
 
 class Generator(Protocol):

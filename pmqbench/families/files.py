@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from pmqbench.checkpoints import save_checkpoint
 from pmqbench.errors import DataError
 from pmqbench.files import atomic_path, read_json
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,7 @@ class Deployed:
 
     Attributes:
         loader: class whose `from_pretrained` loads it.
+        arguments: keyword arguments of `from_pretrained` beside the folder.
         config: its config.json.
         files: what else belongs into its folder, processor or tokenizer, as text by name.
         unquantized: linear modules that no method quantizes.
@@ -27,6 +33,7 @@ class Deployed:
     config: Mapping[str, Any]
     files: Mapping[str, str] = field(default_factory=dict)
     unquantized: tuple[str, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ModelFiles:
@@ -36,6 +43,7 @@ class ModelFiles:
         weights_file, config_file: names in a model's folder.
         side_files: names of what else a model needs to run, in every model's folder.
         base_files: names that only a base needs (tokenizer, preprocessor), taken where they exist.
+        required_base_files: those of them without which a base is refused.
         exported_files: names of `Deployed.files`.
     """
 
@@ -43,6 +51,7 @@ class ModelFiles:
     config_file: ClassVar[str]
     side_files: ClassVar[tuple[str, ...]] = ()
     base_files: ClassVar[tuple[str, ...]] = ()
+    required_base_files: ClassVar[tuple[str, ...]] = ()
     exported_files: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -54,8 +63,12 @@ class ModelFiles:
         """Those of a folder's or repository's files that make a model.
 
         Raises:
-            DataError: no config, or no weights as safetensors.
+            DataError: no config, no weights as safetensors, or no file that a base requires.
         """
+        absent = [name for name in self.required_base_files if base and name not in names]
+        if absent:
+            remedy = "A base needs it beside its weights: `save_pretrained` of its tokenizer writes it."
+            raise DataError(f"there is no {absent[0]}.", where=where, remedy=remedy)
         stem = self.weights_file.removesuffix(".safetensors")
         extra = [name for name in self.base_files if base and name in names]
         if self.config_file in names and self.weights_file in names:
@@ -78,6 +91,13 @@ class ModelFiles:
             if path not in shards and not name.endswith(".index.json"):
                 link(path, folder / name)
 
+    def save(self, folder: Path, tensors: Mapping[str, torch.Tensor], config_from: Path, metadata: Mapping[str, str]) -> None:
+        """Writes canonical tensors under their names, as transformers loads them, with the config of `config_from`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(folder / self.weights_file, tensors, {"format": "pt", **metadata})
+        shutil.copyfile(Path(config_from) / self.config_file, folder / self.config_file)
+
 
 def link(source: Path, target: Path) -> None:
     """A symbolic link that appears at once, in place of what was there."""
@@ -88,8 +108,6 @@ def link(source: Path, target: Path) -> None:
 def join_shards(index: Path, shards: Collection[Path], target: Path) -> None:
     """Writes the tensors of a sharded checkpoint into one file; DataError names a tensor of the index that no shard holds."""
     from safetensors.torch import load_file
-
-    from pmqbench.checkpoints import save_checkpoint
 
     tensors = {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
     missing = sorted(set(read_json(index)["weight_map"]) - tensors.keys())

@@ -6,22 +6,18 @@ output. Canonical names are those of transformers' state dict, with the shared e
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pmqbench.checkpoints import Checkpoint, Slot, save_checkpoint
-from pmqbench.errors import DataError
+from pmqbench.checkpoints import Checkpoint, Slot
 from pmqbench.families.base import FAMILIES
 from pmqbench.families.files import Deployed, ModelFiles
 from pmqbench.families.t5_config import t5_config
 from pmqbench.files import read_json
 
 if TYPE_CHECKING:
-    import torch
-
     from pmqbench.families.t5_model import T5Model
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
@@ -37,15 +33,9 @@ class T5(ModelFiles):
     weights_file = WEIGHTS
     config_file = CONFIG
     base_files = (TOKENIZER,)
+    required_base_files = (TOKENIZER,)
     exported_files = (TOKENIZER,)
     protocol = "text_to_text"
-
-    def needed(self, names: Collection[str], base: bool, where: str) -> list[str]:
-        """See ModelFiles; a base without its tokenizer can neither be calibrated nor asked."""
-        if base and TOKENIZER not in names:
-            remedy = "Write it with AutoTokenizer.from_pretrained(...).save_pretrained(...)."
-            raise DataError(f"there is no {TOKENIZER}.", where=where, remedy=remedy)
-        return super().needed(names, base, where)
 
     def checkpoint(self, folder: Path, label: str = "") -> Checkpoint:
         """See Family; the whole model."""
@@ -54,13 +44,6 @@ class T5(ModelFiles):
         names = t5_config(config).shapes(has_own_head(stored, config))
         embedding = next((name for name in COPIES if name in stored), SHARED)
         return Checkpoint(path, {name: Slot(embedding if name == SHARED else name) for name in names}, label)
-
-    def save(self, folder: Path, tensors: Mapping[str, torch.Tensor], config_from: Path, metadata: Mapping[str, str]) -> None:
-        """See Family; transformers' from_pretrained loads the folder, and ties what is tied."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(folder / WEIGHTS, tensors, {"format": "pt", **metadata})
-        shutil.copyfile(Path(config_from) / CONFIG, folder / CONFIG)
 
     def build(self, folder: Path, label: str = "") -> T5Model:
         """See Family."""

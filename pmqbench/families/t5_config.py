@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pmqbench.errors import DataError
-from pmqbench.families.base import Block, Group
+from pmqbench.families.base import DECODER_START, Block, Group
 
 ACTIVATIONS = ("relu", "gelu", "gelu_new", "silu")
-START = 0  # T5's padding token, which is also what its decoder starts from
 
 
 @dataclass(frozen=True)
@@ -118,12 +117,12 @@ def t5_config(config: Mapping[str, Any]) -> T5Config:
     missing = [k for k in ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads", "num_layers") if k not in config]
     feed_forward = config.get("feed_forward_proj", "relu")
     activation = {"gated-gelu": "gelu_new"}.get(feed_forward, feed_forward.rsplit("-", 1)[-1])
-    tokens = [config.get(key, START) for key in ("pad_token_id", "decoder_start_token_id")]
+    tokens = [config.get(key, DECODER_START) for key in ("pad_token_id", "decoder_start_token_id")]
     reasons = [
         *([f"model_type is {config.get('model_type')}"] if config.get("model_type") != "t5" else []),
         *([f"{', '.join(missing)} missing"] if missing else []),
         *([f"activation {activation} unknown"] if activation not in ACTIVATIONS else []),
-        *(["padding and decoder start are not token 0"] if tokens != [START, START] else []),
+        *(["padding and decoder start are not token 0"] if tokens != [DECODER_START] * 2 else []),
     ]
     if reasons:
         what = f"this is not the config of a T5 encoder-decoder ({'; '.join(reasons)})."

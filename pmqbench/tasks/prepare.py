@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pmqbench.tasks.kinds import Task
+from pmqbench.errors import listed
+from pmqbench.tasks.kinds.base import Task
 from pmqbench.tasks.overlap import check_files, find_overlap, fingerprints
-from pmqbench.tasks.shards import listed
 from pmqbench.tasks.sources.base import UNCHECKED
-from pmqbench.tasks.splits import read_labels
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +58,7 @@ def _own_files(source: Any, task: Task, paths: Mapping[str, Path]) -> dict[str, 
 def _label_check(source: Any, task: Task, where: str) -> str:
     """How class names were matched to labels; a warning if nothing tells, and the names are numbers in another order."""
     said = source.label_check(task, "test")
-    names = task.label_names or ()
+    names = task.classes or ()
     if said == UNCHECKED and all(name.isdecimal() for name in names) and list(names) != [str(i) for i in range(len(names))]:
         message = (
             '%s: labels are numbers and so are the class names; label 0 is taken as "%s". Write the names as labels if not.'
@@ -72,13 +69,10 @@ def _label_check(source: Any, task: Task, where: str) -> str:
 
 def _untested(task: Task, path: Path, where: str) -> list[str]:
     """Classes that no test example has; a warning names them."""
-    names = task.label_names
+    names = task.classes
     if names is None:
         return []
-    if path.suffix == ".safetensors":
-        tested = Counter(names[label] for label in read_labels(path).tolist())
-    else:
-        tested = Counter(json.loads(line)["target"] for line in path.read_text(encoding="utf-8").split("\n")[:-1])
+    tested = set(task.classes_in(path))
     lacking = [name for name in names if name not in tested]
     if lacking:
         message = "%s: %d of %d classes have no test example (%s), so the result says nothing about them."

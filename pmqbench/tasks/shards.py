@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from pmqbench.cards import card_head
-from pmqbench.errors import DataError, did_you_mean
+from pmqbench.errors import DataError, did_you_mean, listed
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +77,6 @@ def stated_classes(card: str, config: str | None, label: str) -> list[str] | Non
                 names = kind["class_label"].get("names") or {}
                 return [str(names[key]) for key in sorted(names, key=int)] or None
     return None
-
-
-def listed(names: Sequence[str], most: int = 3) -> str:
-    """The first of some names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(str, names[:most])) + more
 
 
 def _chosen(entries: Mapping[Any, Mapping[str, Any]], tables: Sequence[str], config: str | None, where: str) -> str | None:

@@ -114,6 +114,12 @@ def load_split(path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
     return split["images"], split["labels"]
 
 
+def drawn_images(path: str | Path, task: str, count: int, seed: int) -> torch.Tensor:
+    """A calibration sample of a split's images, uint8 (min(count, n), 3, h, w)."""
+    images, _ = load_split(path)
+    return images[draw_sample(len(images), count, seed, task)]
+
+
 def draw_sample(total: int, count: int, seed: int, task: str) -> np.ndarray:
     """Indices of a calibration sample without replacement, int64 (min(count, total),); each task has its own stream.
 

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from pmqbench.config import load_suite, read_config
-from pmqbench.tasks.definitions import ImageTask, TextTask
+from pmqbench.tasks.kinds.image_classification import ImageTask
+from pmqbench.tasks.kinds.text_to_text import TextTask
 from tests.hub.content import ROOT
 from tests.t5.toy import write_tokenizer
 

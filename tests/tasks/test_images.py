@@ -11,8 +11,9 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil
 
 from pmqbench.errors import DataError, PMQError
-from pmqbench.tasks.definitions import ImageTask, load_task
+from pmqbench.tasks.definitions import load_task
 from pmqbench.tasks.images import batches, decode, prepare
+from pmqbench.tasks.kinds.image_classification import ImageTask
 from pmqbench.tasks.sampling import carve, keep
 from pmqbench.tasks.splits import ImageStream, load_arrays, load_split, save_split
 from pmqbench.tasks.tables import check_classes

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pmqbench.errors import ConfigError, DataError
 from pmqbench.tasks.definitions import SPLITS, load_task
-from pmqbench.tasks.kinds import make_task
+from pmqbench.tasks.kinds.base import make_task
 from pmqbench.tasks.overlap import fingerprints
 from pmqbench.tasks.prepare import prepare
 from pmqbench.tasks.splits import load_arrays, save_split

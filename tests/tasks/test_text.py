@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pmqbench.errors import ConfigError, DataError
-from pmqbench.tasks.definitions import TextTask, known_tasks, load_task
-from pmqbench.tasks.kinds import make_task
+from pmqbench.tasks.definitions import known_tasks, load_task
+from pmqbench.tasks.kinds.base import make_task
+from pmqbench.tasks.kinds.text_to_text import TextTask
 from pmqbench.tasks.sources.rows import read_rows
 from pmqbench.tasks.text import load_examples, load_tokenizer, save_examples, teacher_forced
 from tests.t5.toy import write_tokenizer
@@ -113,7 +114,7 @@ def test_bad_definitions_are_named(tmp_path, change, words):
     ("rows", "change", "words"),
     [
         ([{"texts": "a", "label": 0}], {}, "row 0: there is no column 'text'; there are: texts, label"),
-        ([{"text": "a", "label": 0}, {"text": "b", "label": 2}], {}, "row 1: label 2 has no word; the task has 2"),
+        ([{"text": "a", "label": 0}, {"text": "b", "label": 2}], {}, "row 1: label 2 is no class; the task has 2"),
         ([{"text": "a", "label": "x"}], {"target": "{:.1f}"}, "does not fit the format"),
         ([{"text": "a", "label": " "}], {"target": "{}"}, "example 0 has an empty prompt or target"),
         ([], {}, "the split is empty"),
@@ -181,7 +182,7 @@ def test_csv_is_read_as_spreadsheets_write_it(tmp_path):
 @pytest.mark.parametrize(
     ("target", "labels", "expected"),
     [
-        (WORDS, ["1", "0"], ["one", "zero"]),  # numbers
+        (WORDS, ["1", "0"], ["one", "zero"]),  # numbers of the words
         (WORDS, ["one", "zero"], ["one", "zero"]),  # words
         (["1", "2"], ["1", "2"], ["1", "2"]),  # words, even if they could be numbers
         ("{}", ["007", "1"], ["007", "1"]),  # text as it stands
@@ -196,7 +197,7 @@ def test_labels_of_a_csv(tmp_path, target, labels, expected):
 def test_labels_that_are_words_of_the_target(tmp_path):
     lines = '{"text": "a", "label": "one"}\n{"text": "b", "label": 0}\n'
     assert rows_of(tmp_path, lines) == [("Say a!", "one"), ("Say b!", "zero")]
-    with pytest.raises(DataError, match="label 'two' has no word; the task has 2: zero, one"):
+    with pytest.raises(DataError, match="label 'two' is no class; the task has 2: zero, one"):
         rows_of(tmp_path, '{"text": "a", "label": "two"}\n')
 
 
@@ -210,14 +211,13 @@ def test_arrow_files_of_the_hub_are_read_as_tables(tmp_path):
     table = pa.table({"text": ["a"], "label": [1]})
     with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    task = make_task("mine", definition(tmp_path), "mine")
-    assert list(read_rows(tmp_path / "x.arrow", task, "")) == [{"text": "a", "label": 1}]
+    assert list(read_rows(tmp_path / "x.arrow", "")) == [{"text": "a", "label": 1}]
 
 
 def test_decoder_reads_the_target_up_to_its_last_token(tmp_path):
     write_tokenizer(tmp_path, ["yes", "no", "is it", "really"])
     tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
-    batches = teacher_forced(tokenizer, [("is it really", "yes"), ("is it", "no no"), ("it", "yes")], 2)
+    batches = teacher_forced(tokenizer, [("is it really", "yes"), ("is it", "no no"), ("it", "yes")], 2, start=0)
     assert [len(batch["input_ids"]) for batch in batches] == [2, 1]
     for batch, pairs in zip(batches, [[("is it really", "yes"), ("is it", "no no")], [("it", "yes")]], strict=True):
         for row, (prompt, target) in enumerate(pairs):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmqbench.evaluation.base import PROTOCOLS, Assets, Score
-from pmqbench.tasks.definitions import TextTask
+from pmqbench.families.base import DECODER_START
+from pmqbench.tasks.kinds.text_to_text import TextTask
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,22 +30,21 @@ class TextToText:
     task_class = TextTask
     uses_heads = False
     base_files = (TOKENIZER,)
+    batches_code = "pmqbench.tasks.text"
 
     def calibration_batches(
         self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int
     ) -> Sequence[Batch]:
         """Prompts, and target texts that the decoder reads (teacher forcing)."""
-        from pmqbench.tasks.splits import draw_sample
-        from pmqbench.tasks.text import teacher_forced
+        from pmqbench.tasks.text import check_targets, drawn_examples, load_tokenizer, teacher_forced
 
-        tokenizer, examples = self.examples(split, Assets(base))
-        drawn = [examples[index] for index in draw_sample(len(examples), samples, seed, task)]
-        return teacher_forced(tokenizer, drawn, batch_size)
+        tokenizer, examples = load_tokenizer(base / TOKENIZER), drawn_examples(split, task, samples, seed)
+        check_targets(tokenizer, examples, str(split))
+        return teacher_forced(tokenizer, examples, batch_size, DECODER_START)
 
     def examples(self, split: Path, assets: Assets) -> Examples:
         """Tokenizer, and (prompt, target) of each example; DataError for a target that no answer can be equal to."""
-        from pmqbench.evaluation.text_to_text import check_targets
-        from pmqbench.tasks.text import load_examples, load_tokenizer
+        from pmqbench.tasks.text import check_targets, load_examples, load_tokenizer
 
         tokenizer, examples = load_tokenizer(assets.base / TOKENIZER), load_examples(split)
         check_targets(tokenizer, examples, str(split))

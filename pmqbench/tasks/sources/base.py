@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pmqbench.registry import Registry
 
 if TYPE_CHECKING:
-    from pmqbench.tasks.kinds import Task
+    from pmqbench.tasks.kinds.base import Task
 
 COMPARED = "compared with the data set's own"
 WORDS = "the labels are class names"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pmqbench.errors import DataError
+from pmqbench.errors import DataError, listed
 from pmqbench.files import hash8
 from pmqbench.tasks.sources.base import DATA_SOURCES
 from pmqbench.tasks.sources.labelled import LabelledImages, StoredImages
@@ -38,7 +38,7 @@ class LocalImages(LabelledImages):
 
     def table(self, split: str, where: str) -> StoredImages:
         """The split's tables, or its folder of images."""
-        from pmqbench.tasks.shards import listed, shards
+        from pmqbench.tasks.shards import shards
         from pmqbench.tasks.tables import Table
 
         folder = self._folder()
@@ -107,8 +107,6 @@ class ImageFolder:
     @cached_property
     def _images(self) -> list[Path]:
         """The images, sorted; other files are counted in a warning, images that lie elsewhere are an error."""
-        from pmqbench.tasks.shards import listed
-
         names = [path.relative_to(self.folder) for path in files_below(self.folder)]
         shown = [name for name in names if not any(part.startswith(".") for part in name.parts[1:] or name.parts)]
         images = [name for name in shown if name.suffix.lower() in IMAGES]

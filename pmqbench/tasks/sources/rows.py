@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +16,16 @@ from pmqbench.tasks.sources.base import COMPARED, UNCHECKED, WORDS
 from pmqbench.tasks.sources.parts import SplitSource
 
 if TYPE_CHECKING:
-    from pmqbench.tasks.definitions import Task
+    from pmqbench.tasks.kinds.base import RowTask
 
 Row = Mapping[str, Any]
 
-INTEGER = re.compile(r"0|-?[1-9]\d*", re.ASCII)
 TABLES = (".parquet", ".arrow")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextRows(SplitSource):
-    """Rows with the columns that a task's prompt names, and a label."""
+    """Rows with the columns that a task's text names, and a label."""
 
     @abstractmethod
     def files(self, split: str, where: str) -> Sequence[Path]:
@@ -37,32 +35,33 @@ class TextRows(SplitSource):
         """Names of a label's classes that stand outside the files, or None."""
         return None
 
-    def split(self, task: Task, split: str) -> list[Row]:
+    def split(self, task: RowTask, split: str) -> list[Row]:
         """Rows, each a mapping of columns to values."""
         from pmqbench.tasks.tables import check_classes
 
         where = f"task {task.name}, split {split}"
         found = self._class_names(task, split)
-        if found is not None and task.label_names is not None:
-            check_classes(found, task.label_names, where)
-        rows = [row for file in self.files_of(task, split) for row in read_rows(file, task, where)]
+        if found is not None and task.classes is not None:
+            check_classes(found, task.classes, where)
+        rows = [row for file in self.files_of(task, split) for row in read_rows(file, where)]
         return [rows[index] for index in self.chosen_rows(task, split, len(rows))]
 
-    def files_of(self, task: Task, split: str) -> Sequence[Path]:
+    def files_of(self, task: RowTask, split: str) -> Sequence[Path]:
         """The split's files."""
         return self.files(self.stored_split(split), f"task {task.name}, split {split}")
 
-    def label_check(self, task: Task, split: str) -> str:
+    def label_check(self, task: RowTask, split: str) -> str:
         """COMPARED where the data set's features, WORDS where the labels themselves tell the class names, else UNCHECKED."""
-        if task.label_names is None:
+        if task.classes is None:
             return "the task has none"
         if self._class_names(task, split) is not None:
             return COMPARED
         where = f"task {task.name}, split {split}"
-        first = next((row for file in self.files_of(task, split) for row in read_rows(file, task, where)), {})
-        return WORDS if isinstance(first.get(task.label), str) else UNCHECKED
+        first = next(row for file in self.files_of(task, split) for row in read_rows(file, where))
+        word = first[task.label]
+        return WORDS if isinstance(word, str) and word.strip() in task.classes else UNCHECKED
 
-    def _class_names(self, task: Task, split: str) -> Sequence[str] | None:
+    def _class_names(self, task: RowTask, split: str) -> Sequence[str] | None:
         """Names of the label's classes where the data set's features tell them, else None."""
         from pmqbench.tasks.tables import class_names, read_schema
 
@@ -73,13 +72,13 @@ class TextRows(SplitSource):
         return self.stated_classes(self.stored_split(split), task.label, where)
 
 
-def read_rows(file: Path, task: Task, where: str) -> Iterator[Row]:
+def read_rows(file: Path, where: str) -> Iterator[Row]:
     """The rows of a file; DataError, naming file and line, if it cannot be read."""
     if file.suffix in TABLES:
         from pmqbench.tasks.tables import read_batches
 
         return (row for batch in read_batches(file, None, where) for row in batch.to_pylist())
-    return _read_lines(file, where) if file.suffix == ".jsonl" else iter(_read_csv(file, task, where))
+    return _read_lines(file, where) if file.suffix == ".jsonl" else _read_csv(file, where)
 
 
 def _read_lines(file: Path, where: str) -> Iterator[Row]:
@@ -98,10 +97,9 @@ def _read_lines(file: Path, where: str) -> Iterator[Row]:
         yield row
 
 
-def _read_csv(file: Path, task: Task, where: str) -> list[Row]:
-    """Rows below a header. Every cell is text; a label column of whole numbers that are no class names becomes numbers."""
+def _read_csv(file: Path, where: str) -> Iterator[Row]:
+    """Rows below a header, every cell as text."""
     reader = csv.reader(io.StringIO(_text(file, where), newline=""), strict=True)
-    rows = []
     try:
         header = next(reader, [])
         if len(set(header)) < len(header):
@@ -110,14 +108,11 @@ def _read_csv(file: Path, task: Task, where: str) -> list[Row]:
             if cells and len(cells) != len(header):
                 what = f"{file.name}, line {reader.line_num} has {len(cells)} cells, the header {len(header)}."
                 raise DataError(what, where=where, remedy="Separate cells by commas, and quote a cell that has one.")
-            rows += [dict(zip(header, cells, strict=True))] if cells else []
+            if cells:
+                yield dict(zip(header, cells, strict=True))
     except csv.Error as error:
         what = f"{file.name}, line {reader.line_num} is no CSV ({error})."
         raise DataError(what, where=where, remedy='Quote with ", and write "" for a quote in a cell.') from error
-    labels = {row[task.label] for row in rows if task.label in row}
-    if labels and not labels <= set(task.label_names or ()) and all(map(INTEGER.fullmatch, labels)):
-        return [row | {task.label: int(row[task.label])} for row in rows]
-    return rows
 
 
 def _text(file: Path, where: str) -> str:
