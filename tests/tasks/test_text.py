@@ -166,7 +166,7 @@ def test_json_lines_end_at_newlines_only(tmp_path):
         ("text,label\na,0\nb,1,2\n", ".csv", r"test\.csv, line 3 has 3 cells, the header 2"),
         ('text,label\n"a"b,0\n', ".csv", r"test\.csv, line 2 is no CSV"),
         ("text,label,text\na,0,b\n", ".csv", r"test\.csv names a column twice: text, label, text"),
-        ("text;label\na;0\n", ".csv", r"there is no column 'label'; there are: text;label"),
+        ("text;label\na;0\n", ".csv", r"there is no column 'text'; there are: text;label"),
     ],
 )
 def test_broken_rows_are_named(tmp_path, content, suffix, words):
@@ -194,6 +194,12 @@ def test_labels_of_a_csv(tmp_path, target, labels, expected):
     assert [made for _, made in rows_of(tmp_path, content, ".csv", target=target)] == expected
 
 
+def test_digits_in_a_csv_are_no_number_where_they_could_be_a_name(tmp_path):
+    with pytest.raises(DataError, match="label '0' is no class; the task has 3: 1, 2, 3"):
+        rows_of(tmp_path, "text,label\na,1\nb,0\n", ".csv", target=["1", "2", "3"])
+    assert rows_of(tmp_path, "text,label\na,1\n", ".csv", target=["1", "2", "3"]) == [("Say a!", "1")]
+
+
 def test_labels_that_are_words_of_the_target(tmp_path):
     lines = '{"text": "a", "label": "one"}\n{"text": "b", "label": 0}\n'
     assert rows_of(tmp_path, lines) == [("Say a!", "one"), ("Say b!", "zero")]
@@ -201,9 +207,17 @@ def test_labels_that_are_words_of_the_target(tmp_path):
         rows_of(tmp_path, '{"text": "a", "label": "two"}\n')
 
 
-@pytest.mark.parametrize("row", ['{"text": null, "label": 0}', '{"text": "a", "label": null}', '{"text": "a", "label": NaN}'])
-def test_missing_values_are_no_text(tmp_path, row):
-    with pytest.raises(DataError, match=r"column '(text|label)' has no value"):
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('{"text": null, "label": 0}', "column 'text' has no value"),
+        ('{"text": NaN, "label": 0}', "column 'text' has no value"),
+        ('{"text": "a", "label": null}', "label None does not fit"),
+        ('{"text": "a", "label": NaN}', "label nan does not fit"),
+    ],
+)
+def test_missing_values_are_no_text(tmp_path, row, words):
+    with pytest.raises(DataError, match=words):
         rows_of(tmp_path, row, target="{}")
 
 

@@ -158,7 +158,7 @@ class RowTask(Task):
         if lacking:
             what = f"there is no column {lacking[0]!r}; there are: {', '.join(row)}."
             raise DataError(what, where=where, remedy="Set `input` and `label` of the task to the data's columns.")
-        empty = [name for name in used if row[name] is None]
+        empty = [name for name in used if row[name] is None or row[name] != row[name]]  # NaN is not itself
         if empty:
             raise DataError(f"column {empty[0]!r} has no value.", where=where, remedy="Fill it, or remove the row.")
         return self.input.format(**row), row[self.label]
@@ -176,11 +176,8 @@ class RowTask(Task):
             return self.classes.index(word)
         if word is not None and word.isdecimal() and not any(name.isdecimal() for name in self.classes):
             label = int(word)
-        if (
-            isinstance(label, int)
-            and 0 <= label < len(self.classes)
-            and (len(self.classes) == 2 or not isinstance(label, bool))
-        ):
+        is_number = isinstance(label, int) and (len(self.classes) == 2 or not isinstance(label, bool))
+        if is_number and 0 <= label < len(self.classes):
             return int(label)
         what = f"label {label!r} is no class; the task has {len(self.classes)}: {listed(self.classes)}."
         raise DataError(what, where=where, remedy="Labels are class names, or numbers from 0 in their order.")
