@@ -176,10 +176,9 @@ class BertFamily(ModelFiles):
         import torch
         import torch.nn.functional as F
 
-        from pmqbench.tasks.text import batched, encode, load_tokenizer
+        from pmqbench.tasks.text import batched, encode, encoder_tokenizer
 
-        model = self.build(base, "base")
-        tokenizer = load_tokenizer(Path(base) / TOKENIZER, read_config(base).positions)
+        model, tokenizer = self.build(base, "base"), encoder_tokenizer(Path(base))
         sentences = [template.format(name) for name in classnames for template in templates]
         features = torch.cat([model(batch) for batch in batched(encode(tokenizer, sentences), BATCH)])
         embeddings = F.normalize(features, dim=-1).view(len(classnames), len(templates), -1)

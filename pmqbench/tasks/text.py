@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmqbench.errors import DataError
-from pmqbench.files import write_text
+from pmqbench.files import read_json, write_text
 from pmqbench.tasks.splits import draw_sample
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ def load_tokenizer(path: str | Path, max_tokens: int = MAX_INPUT_TOKENS) -> Toke
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
     return tokenizer
+
+
+def encoder_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of an encoder's folder, which cuts texts at as many tokens as the model has positions."""
+    return load_tokenizer(folder / "tokenizer.json", read_json(folder / "config.json")["max_position_embeddings"])
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:

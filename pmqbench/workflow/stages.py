@@ -197,7 +197,7 @@ class Stages:
     def quantizer_code(self, quantizer: QuantRecipe) -> str:
         """The one method used; of calibrated ones also what makes batches."""
         method = QUANTIZERS.get(quantizer.method_name).__module__
-        batches = [self.layout.protocol.task_class.__module__] if quantizer.method.calibrated else []
+        batches = [self.layout.protocol.batches_code] if quantizer.method.calibrated else []
         return self.layout.code("quantize_model", method, *batches)
 
     def quantized_code(self, wildcards: Any) -> str:

@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING
 
 from pmqbench.evaluation.base import PROTOCOLS, Assets, Score
 from pmqbench.evaluation.protocols.zero_shot import Outcome, classify
-from pmqbench.files import read_json
 from pmqbench.tasks.kinds.text_classification import TextClassificationTask
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
     from torch import Tensor
 
     from pmqbench.families.base import BlockModel
     from pmqbench.tasks.text import Batch
 
     Examples = tuple[dict[str, Tensor], list[list[int]], Tensor]
-
-TOKENIZER, CONFIG = "tokenizer.json", "config.json"
 
 
 @PROTOCOLS.register("zero_shot_text")
@@ -31,29 +27,29 @@ class ZeroShotText:
 
     task_class = TextClassificationTask
     uses_heads = True
-    base_files = (TOKENIZER, CONFIG)
+    base_files = ("tokenizer.json", "config.json")
     batches_code = "pmqbench.tasks.text"
 
     def calibration_batches(
         self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int
     ) -> Sequence[Batch]:
         """Texts alone."""
-        from pmqbench.tasks.text import batched, drawn_examples, encode
+        from pmqbench.tasks.text import batched, drawn_examples, encode, encoder_tokenizer
 
         texts = [text for text, _ in drawn_examples(split, task, samples, seed)]
-        return batched(encode(base_tokenizer(base), texts), batch_size)
+        return batched(encode(encoder_tokenizer(base), texts), batch_size)
 
     def examples(self, split: Path, assets: Assets) -> Examples:
         """Head, token ids of each text, labels."""
         import torch
         from safetensors.torch import load_file
 
-        from pmqbench.tasks.text import encode, load_examples
+        from pmqbench.tasks.text import encode, encoder_tokenizer, load_examples
 
         texts, labels = zip(*load_examples(split), strict=True)
         return (
             load_file(assets.head),
-            encode(base_tokenizer(assets.base), texts),
+            encode(encoder_tokenizer(assets.base), texts),
             torch.tensor([int(label) for label in labels]),
         )
 
@@ -69,10 +65,3 @@ class ZeroShotText:
         outcome = classify(model, head, zip(inputs, labels[order].split(batch_size), strict=True), device, where)
         back = order.argsort()
         return Outcome(outcome.correct[back], outcome.loss[back]).score()
-
-
-def base_tokenizer(base: Path) -> Tokenizer:
-    """The tokenizer of a base, which cuts texts at as many tokens as the model has positions."""
-    from pmqbench.tasks.text import load_tokenizer
-
-    return load_tokenizer(base / TOKENIZER, read_json(base / CONFIG)["max_position_embeddings"])
