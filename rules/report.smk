@@ -92,7 +92,7 @@ rule plot_comparison:
     params:
         tasks=list(LAYOUT.tasks),
         bits=LAYOUT.pairs[0][1].method.bits,
-        code=REPORTS.code("plot_comparison"),
+        code=REPORTS.plot_code(),
     script:
         "../scripts/plot_comparison.py"
 

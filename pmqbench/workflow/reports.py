@@ -113,6 +113,10 @@ class Reports:
             raise ConfigError(what, where="targets", remedy="Add it to the config, or choose one of these.")
         return suite.targets[name]
 
+    def plot_code(self) -> str:
+        """Every plot's own module."""
+        return self.code("plot_comparison", *(f"pmqbench.reporting.plots.{name}" for name in PLOTS))
+
     def plot_files(self, folder: str, kind: str) -> list[str]:
         """The plots of a report as "svg" or "png"."""
         return [f"{folder}/plots/{name}.{kind}" for name in PLOTS]
