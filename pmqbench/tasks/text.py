@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Example = tuple[str, str]
 Batch = Mapping[str, "Tensor"]
 MAX_INPUT_TOKENS = 512
+MAX_ANSWER_TOKENS = 10  # the start token included: `max_length` of the reference protocol
 PADDING = 0  # any token would do: masks say what is padding
 
 
@@ -67,6 +68,20 @@ def encoder_tokenizer(folder: Path) -> Tokenizer:
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, with the end token."""
     return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+
+
+def check_targets(tokenizer: Tokenizer, examples: Sequence[Example], where: str) -> None:
+    """Raises DataError, with an example, for targets that no answer can be: too long, or not as the tokenizer writes."""
+    prompts = {target.strip(): prompt for prompt, target in reversed(examples)}
+    for target, ids in zip(prompts, encode(tokenizer, list(prompts)), strict=True):
+        length, written = len(ids) - 1, tokenizer.decode(ids).strip()  # without the end token
+        what = f'the target "{target}" of the prompt "{prompts[target]:.100}"'
+        if length > MAX_ANSWER_TOKENS - 1:
+            what += f" has {length} tokens; answers end after {MAX_ANSWER_TOKENS - 1}."
+            raise DataError(what, where=where, remedy="Shorten it (`target` of the task, or the data's labels).")
+        if written != target:
+            what += f' is "{written}" when the base\'s tokenizer has encoded and decoded it, so no answer can be equal to it.'
+            raise DataError(what, where=where, remedy="Write targets as the tokenizer does (spaces, case, characters).")
 
 
 def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -7,14 +7,15 @@ No torch and no data library here: configs are checked with it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pmqbench.errors import ConfigError, DataError
+from pmqbench.errors import ConfigError, DataError, listed
 from pmqbench.files import hash8
 from pmqbench.options import build_options, check_schema
 from pmqbench.registry import Registry
@@ -54,9 +55,17 @@ class Task(ABC):
         return f"{self.name}-{hash8(made_by if state is None else [made_by, state])}"
 
     def data_source(self) -> Any:
-        """The data source, built from its options."""
+        """The data source, built from its options; ConfigError for options that are wrong or contradict each other."""
+        where = f"task {self.name}: source"
         options = {key: value for key, value in self.source.items() if key != "name"}
-        return build_options(DATA_SOURCES, self.source["name"], options, f"task {self.name}: source")
+        source = build_options(DATA_SOURCES, self.source["name"], options, where)
+        source.check(where)
+        return source
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the labels in label order, to be compared with the data set's own; None where labels are no classes."""
+        return None
 
     @property
     def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
@@ -71,6 +80,10 @@ class Task(ABC):
     @abstractmethod
     def write_split(self, path: Path, examples: Any, where: str) -> int:
         """Checks what the data source yields for a split, writes it whole or not at all; returns the number of examples."""
+
+    @abstractmethod
+    def classes_in(self, path: Path) -> Iterable[str]:
+        """The class of each example of a split that `write_split` wrote, where labels are classes."""
 
     def _made_by(self) -> Any:
         return self.source
@@ -96,6 +109,11 @@ class ZeroShotTask(Task):
     metric: Literal["accuracy"] = "accuracy"
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names."""
+        return self.classnames
+
+    @property
     def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Class names and templates."""
         return self.classnames, self.templates
@@ -115,11 +133,6 @@ class RowTask(Task):
     input: Annotated[str, Field(min_length=1, description='The text, with the names of columns in braces: "{sentence}".')]
     label: Annotated[str, Field(description="Column of the label.")] = "label"
 
-    @property
-    @abstractmethod
-    def classes(self) -> tuple[str, ...] | None:
-        """Words of the labels in label order, to be compared with the data set's own; None where labels are no classes."""
-
     @abstractmethod
     def example(self, row: Mapping[str, Any], where: str) -> tuple[str, str]:
         """Text and target of a row; DataError if a column is missing or the label is none of the task's."""
@@ -132,13 +145,42 @@ class RowTask(Task):
         save_examples(path, pairs, where)
         return len(pairs)
 
+    def classes_in(self, path: Path) -> Iterable[str]:
+        """The targets."""
+        from pmqbench.tasks.text import load_examples
+
+        return (target for _, target in load_examples(path))
+
     def text_and_label(self, row: Mapping[str, Any], where: str) -> tuple[str, Any]:
-        """Text and stored label of a row; DataError if a column is missing."""
-        try:
-            return self.input.format(**row), row[self.label]
-        except KeyError as error:
-            what = f"there is no column {error}; there are: {', '.join(row)}."
-            raise DataError(what, where=where, remedy="Set `input` and `label` of the task to the data's columns.") from error
+        """Text and stored label of a row; DataError if a column is missing, or has no value where the text needs one."""
+        used = [name for _, name, _, _ in Formatter().parse(self.input) if name is not None]
+        lacking = [name for name in (*used, self.label) if name not in row]
+        if lacking:
+            what = f"there is no column {lacking[0]!r}; there are: {', '.join(row)}."
+            raise DataError(what, where=where, remedy="Set `input` and `label` of the task to the data's columns.")
+        empty = [name for name in used if row[name] is None or row[name] != row[name]]  # NaN is not itself
+        if empty:
+            raise DataError(f"column {empty[0]!r} has no value.", where=where, remedy="Fill it, or remove the row.")
+        return self.input.format(**row), row[self.label]
+
+    def class_of(self, label: Any, where: str) -> int:
+        """Number of the class that a stored label is: a number from 0 or, as text, one of `classes`.
+
+        Digits that are text are a number only if no class is called by digits, so that a name is never taken for a number.
+
+        Raises:
+            DataError: it is neither.
+        """
+        word = label.strip() if isinstance(label, str) else None
+        if word in self.classes:
+            return self.classes.index(word)
+        if word is not None and word.isdecimal() and not any(name.isdecimal() for name in self.classes):
+            label = int(word)
+        is_number = isinstance(label, int) and (len(self.classes) == 2 or not isinstance(label, bool))
+        if is_number and 0 <= label < len(self.classes):
+            return int(label)
+        what = f"label {label!r} is no class; the task has {len(self.classes)}: {listed(self.classes)}."
+        raise DataError(what, where=where, remedy="Labels are class names, or numbers from 0 in their order.")
 
 
 KINDS: Registry[Task] = Registry("kind", "pmqbench.tasks.kinds")

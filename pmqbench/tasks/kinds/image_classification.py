@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,12 @@ class ImageTask(ZeroShotTask):
         images, labels = examples
         save_split(path, images, labels, len(self.classnames), where)
         return len(labels)
+
+    def classes_in(self, path: Path) -> Iterable[str]:
+        """Class names of the labels."""
+        from pmqbench.tasks.splits import read_labels
+
+        return (self.classnames[label] for label in read_labels(path).tolist())
 
     def _made_by(self) -> Any:
         return [self.source, self.classnames]  # labels that are words, and folders, become numbers by them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,8 @@ from pmqbench.tasks.kinds.base import KINDS, RowTask
 
 if TYPE_CHECKING:
     from pmqbench.tasks.text import Example
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @KINDS.register("text_to_text")
@@ -40,17 +43,20 @@ class TextTask(RowTask):
         prompt, label = self.text_and_label(row, where)
         if isinstance(self.target, str):
             return prompt, self._formatted(label, where)
-        if not isinstance(label, int) or not 0 <= label < len(self.target):
-            what = f"label {label!r} has no word; the task has {len(self.target)}."
-            raise DataError(what, where=where, remedy="Labels are numbers from 0 in the order of `target`.")
-        return prompt, self.target[label]
+        return prompt, self.target[self.class_of(label, where)]
 
     def _formatted(self, label: Any, where: str) -> str:
-        try:
-            return self.target.format(label)
-        except (TypeError, ValueError) as error:
-            what = f'label {label!r} does not fit the format "{self.target}" ({error}).'
-            raise DataError(what, where=where, remedy="Set `target` of the task to a format for its labels.") from error
+        """The target by the format, which a number that a file holds as text fits as well."""
+        values = [] if label is None or label != label else [label]  # NaN is not itself
+        if isinstance(label, str) and NUMBER.fullmatch(label.strip()):
+            values.append(float(label))
+        for value in values:
+            try:
+                return self.target.format(value)
+            except (TypeError, ValueError):
+                continue
+        what = f'label {label!r} does not fit the format "{self.target}".'
+        raise DataError(what, where=where, remedy="Set `target` of the task to a format for its labels.")
 
     def _made_by(self) -> Any:
         return [self.source, self.input, self.label, self.target]
