@@ -122,7 +122,7 @@ class _Targets:
 
     def __init__(self, config: Mapping[str, Any], suite: Suite, family: Any) -> None:
         self.config, self.suite, self.family = config, suite, family
-        model = suite.base.model_config()
+        model = suite.base.model_config(family)
         self.shapes = family.linear_shapes(model) if model is not None else {}
 
     def all(self) -> dict[str, Target]:

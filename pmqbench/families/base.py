@@ -139,8 +139,17 @@ class Family(Protocol):
     def needed(self, names: Collection[str], base: bool, where: str) -> list[str]:
         """Those of a folder's or repository's files that make a model, or a base; DataError if it is none."""
 
-    def bring(self, files: Mapping[str, Path], folder: Path) -> None:
+    def config_name(self, names: Collection[str]) -> str:
+        """Which of the needed files is the model's config."""
+
+    def bring(self, files: Mapping[str, Path], folder: Path, base: bool) -> None:
         """Puts needed files, by name, into a model's folder."""
+
+    def admit(self, expert: Path, base: Path, label: str) -> None:
+        """Makes what was brought into a folder an expert of the base's suite; DataError if it is unlike the base."""
+
+    def check_like(self, expert: Path, base: Path, label: str) -> None:
+        """DataError if an expert is unlike the base in what the forward pass reads."""
 
     def checkpoint(self, folder: Path, label: str = "") -> Checkpoint:
         """The merged-and-quantized part of the base, an expert or a merged model in `folder`, under canonical names."""

@@ -26,7 +26,7 @@ class TaskArithmetic(Merger):
     ] = 0.3
 
     def start(self, models: Models) -> MergeTensor:
-        """See Merger; needs no pass of its own."""
+        """Needs no pass of its own."""
         scalings = per_expert(self.scaling, len(models.labels))
 
         def merge_tensor(name: str) -> torch.Tensor:
