@@ -83,7 +83,7 @@ def reads_encoder(layer: str) -> bool:
 
 def run(options: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
     """One run in this process; what it took."""
-    from pmqbench.jobs import start_torch
+    from pmqbench.torch_setup import start_torch
     from pmqbench.quantization.base import QUANTIZERS
     from pmqbench.quantization.calibrate import quantize_model
 
@@ -165,7 +165,7 @@ def compare_solvers(threads: int) -> str:
     import torch
 
     from benchmarks.baselines import reference_columns, reference_factor
-    from pmqbench.jobs import start_torch
+    from pmqbench.torch_setup import start_torch
     from pmqbench.quantization.grid import fit_grid
     from pmqbench.quantization.metric import factorise
     from pmqbench.quantization.solvers import gptq

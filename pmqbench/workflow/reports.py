@@ -109,7 +109,8 @@ class Reports:
         """A target of the suite."""
         suite = self.layout.suite
         if name not in suite.targets:
-            what = f'suite {suite.name} has no target "{name}"; it has: {", ".join(suite.targets)}.'
+            known = ", ".join("all" if target == "default" else target for target in suite.targets)
+            what = f'suite {suite.name} has no target "{name}"; it has: {known}.'
             raise ConfigError(what, where="targets", remedy="Add it to the config, or choose one of these.")
         return suite.targets[name]
 

@@ -59,4 +59,4 @@ def test_duplicate_names_in_the_file_are_found(project):
 
 
 def test_an_unknown_target_of_a_suite_says_so(project):
-    assert 'Suite tiny has no target "ablations"; it has: default' in project.snakemake("ablations", *CONFIG, code=1)
+    assert 'suite tiny has no target "ablations"; it has: all' in project.snakemake("ablations", *CONFIG, code=1)
