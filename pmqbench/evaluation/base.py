@@ -5,7 +5,7 @@ A family names its protocol; rules and scripts ask the protocol and know neither
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -49,6 +49,11 @@ class Assets:
 
     base: Path
     head: Path | None = None
+
+    @classmethod
+    def of(cls, files: Mapping[str, str | None]) -> Assets:
+        """From the paths "base" and "head"."""
+        return cls(Path(files["base"]), Path(files["head"]) if files["head"] else None)
 
 
 class EvaluationProtocol(Protocol):
