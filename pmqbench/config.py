@@ -18,6 +18,7 @@ from pmqbench.options import build_options, check_schema
 from pmqbench.quantization.base import QUANTIZERS, check_group_size
 from pmqbench.recipes import MergeRecipe, QuantRecipe, Suite, Target
 from pmqbench.reporting.published import load_published
+from pmqbench.repositories import refuse_unpinned
 from pmqbench.sources.base import SOURCES
 from pmqbench.tasks.definitions import load_tasks, with_revisions
 from pmqbench.tasks.kinds import check_kinds
@@ -71,6 +72,8 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
         reference=_reference(config),
         strict=_strict(config),
     )
+    if suite.strict:
+        refuse_unpinned(suite)
     return replace(suite, targets=_Targets(config, suite, family).all())
 
 
