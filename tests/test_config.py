@@ -30,7 +30,7 @@ def test_mini_default_target_is_what_the_readme_says():
     target = load_suite(MINI).targets["default"]
     assert [merge.name for merge in target.merges] == ["ta", "ties", "ta-val"]
     assert {q.name for _, q in target.pairs} == {"rtn", "gptq", "awq", "epmq", "epmq-expert"}
-    assert {q.method.bits for _, q in target.pairs} == {4, 3}
+    assert {q.method.bits for _, q in target.pairs} == {4, 2}
     assert len(target.pairs) == 3 * 5 * 2
 
 
@@ -179,7 +179,7 @@ def test_conda_environment_equals_the_lock():
 
 def test_shared_recipes_merge_and_null_takes_one_away():
     config = read_config(ROOT / "config" / "clip-vit-b32-ta8.yaml")
-    config |= {"group_sizes": ["channel"], "merges": {"ties": None}, "quantizers": {"awq": None, "epmq": {"anchor": 1}}}
+    config |= {"group_sizes": ["channel"], "merges": {"ties": None}, "quantizers": {"awq": None, "epmq-expert": None, "epmq": {"anchor": 1}}}
     target = load_suite(config).targets["default"]
     assert [(merge.name, quantizer.name) for merge, quantizer in target.pairs] == [
         ("ta", "rtn"),
