@@ -4,14 +4,12 @@ from snakemake.utils import min_version
 
 min_version("9.25")
 
-if "suite" not in config:
+if not workflow.overwrite_configfiles:
 
     configfile: workflow.source_path("config/mini.yaml")
 
 
 include: "rules/common.smk"
-include: "rules/inputs.smk"
-include: "rules/report_inputs.smk"
 include: "rules/experts.smk"
 include: "rules/merging.smk"
 include: "rules/quantization.smk"
@@ -23,26 +21,22 @@ include: "rules/export.smk"
 rule all:
     default_target: True
     input:
-        target_files("default"),
+        REPORTS.target_files("default"),
 
 
 rule full:
     input:
-        target_files("full"),
+        REPORTS.target_files("full"),
 
 
 rule ablations:
     input:
-        target_files("ablations"),
+        REPORTS.target_files("ablations"),
 
 
 rule export:
     input:
-        [
-            file
-            for model in quantized_models("default")
-            for file in exported_files(f"{EXPORTED}/{model}")
-        ],
+        REPORTS.exported("default"),
 
 
 rule leaderboard:
@@ -52,4 +46,4 @@ rule leaderboard:
 
 rule track:
     input:
-        f"{report_folder('default')}/tracked.json",
+        f"{REPORTS.default}/tracked.json",

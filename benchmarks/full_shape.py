@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.shapes import MODELS, experts, inputs, merge_models, write_models
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json, write_json
-from pmqbench.records import peak_memory_mb
+from pmqbench.provenance import peak_memory_mb
 
 TASKS = ("first", "second")
 STAGES = {"write": "base and two experts", "merge": "Task Arithmetic 0.3", "gptq": "GPTQ, 4 bits", "epmq": "E-PMQ, 4 bits"}

@@ -28,7 +28,7 @@ from benchmarks.clock import Clock, synchronise, watch_stages
 from benchmarks.shapes import MODELS, experts, first_blocks, inputs, merge_models, write_models
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json, write_json
-from pmqbench.records import peak_memory_mb
+from pmqbench.provenance import peak_memory_mb
 
 RUNS = {
     "epmq": "E-PMQ",

@@ -1,7 +1,9 @@
-"""Hash of the project code behind a stage: the named modules and everything of this package they import, however deep.
+"""Hash of the project code that a stage can reach: its script, the modules that its recipe names, and all they import.
 
-Snakemake does not see edits of imported code. Each rule puts this hash into its `params`, so that an edit reruns the stages
-that use the edited file and no others: a plotting edit reruns no merge, a new method's file reruns nothing that exists.
+Snakemake does not see edits of imported code, and takes a touched script for a changed one. So each rule puts this hash into
+its `params`, and `profiles/default` leaves Snakemake's own trigger for scripts out. The hash is of syntax trees: comments,
+docstrings and layout are no code. What a registry imports by name (a method, a family) is named by the caller: only a recipe
+knows it.
 """
 
 from __future__ import annotations
@@ -15,27 +17,72 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(__file__).parent.name
 
+PLUMBING = {
+    "errors": "classes and wording of messages",
+    "files": "writes files whole or not at all; another hash in it names other folders, which shows by itself",
+    "jobs": "log file, messages, manifests",
+    "options": "checks configs; the options that come out stand in the artefact's id",
+    "provenance": "tells of numbers and changes none",
+    "registry": "finds a method's module, which the stage's own code names",
+}
+"""Modules that reach no number, with the reason; neither they nor what they alone import count as a stage's code."""
 
-def code_hash(*modules: str) -> str:
-    """16 hex digits over the sources of `modules` ("pmqbench.merging.ties", ...) and their imports within the package."""
+
+def code_hash(script: str, *modules: str) -> str:
+    """16 hex digits over the code that a stage can reach.
+
+    Args:
+        script: file of `scripts/` without its ending.
+        modules: what the recipe chooses at run time, e.g. "pmqbench.merging.ties".
+    """
+    digest = hashlib.sha256()
+    for path in reached(script, *modules):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + _digest(path))
+    return digest.hexdigest()[:16]
+
+
+def reached(script: str, *modules: str) -> list[Path]:
+    """The files that count as the stage's code, sorted; ModuleNotFoundError for a module that does not exist."""
+    todo = [ROOT / "scripts" / f"{script}.py"]
+    for module in modules:
+        files = _sources(module)
+        if not files:
+            raise ModuleNotFoundError(f"no module {module} in {ROOT}")
+        todo += files
     seen: set[Path] = set()
-    todo = [path for module in modules for path in _sources(module)]
     while todo:
         path = todo.pop()
-        if path not in seen:
+        if path not in seen and not _is_plumbing(path):
             seen.add(path)
             todo.extend(_imports(path))
-    digest = hashlib.sha256()
-    for path in sorted(seen):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    return sorted(seen)
+
+
+def _is_plumbing(path: Path) -> bool:
+    return path.parent == ROOT / PACKAGE and path.stem in PLUMBING
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _digest(path: Path) -> bytes:
+    """Of the file's syntax tree without docstrings: strings that stand alone do nothing."""
+    return hashlib.sha256(ast.dump(_Undocumented().visit(_tree(path))).encode()).digest()
+
+
+class _Undocumented(ast.NodeTransformer):
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        """Drops an expression that is a string."""
+        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
 
 
 @cache
 def _imports(path: Path) -> tuple[Path, ...]:
     """Files of the package that the file at `path` imports, at any depth of its code."""
     found: list[Path] = []
-    for node in _walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _walk(_tree(path)):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -59,5 +106,6 @@ def _sources(module: str) -> list[Path]:
     parts = module.split(".")
     if parts[0] != PACKAGE:
         return []
+    file = ROOT.joinpath(*parts).with_suffix(".py")
     inits = [ROOT.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
-    return [path for path in (*inits, ROOT.joinpath(*parts).with_suffix(".py")) if path.is_file()]
+    return [path for path in (*inits, file) if path.is_file()] if file.is_file() or inits[-1].is_file() else []

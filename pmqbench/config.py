@@ -19,7 +19,7 @@ from pmqbench.quantization.base import QUANTIZERS, check_group_size
 from pmqbench.recipes import MergeRecipe, QuantRecipe, Suite, Target
 from pmqbench.reporting.published import load_published
 from pmqbench.repositories import refuse_unpinned
-from pmqbench.sources.base import SOURCES
+from pmqbench.sources.base import source_of
 from pmqbench.tasks.definitions import load_tasks, with_revisions
 from pmqbench.tasks.kinds import check_kinds
 
@@ -55,12 +55,13 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
     family = FAMILIES.get(config["family"], "family")()
     tasks = with_revisions(load_tasks(config["tasks"]), config["data_revisions"], "data_revisions")
     check_kinds(tasks, PROTOCOLS.get(family.protocol).task_class, config["family"])
-    base, experts = (_source(config[key], key) for key in ("base", "experts"))
+    base, experts = (source_of(config[key], key) for key in ("base", "experts"))
     base.check([""], family, "base")
     experts.check([task.name for task in tasks], family, "experts")
     suite = Suite(
         name=config["suite"],
         family=config["family"],
+        protocol=family.protocol,
         base=base,
         experts=experts,
         tasks=tasks,
@@ -71,6 +72,7 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
         batch_jobs=config["batch_jobs"],
         reference=_reference(config),
         strict=_strict(config),
+        sources={key: config[key] for key in ("base", "experts")},
     )
     if suite.strict:
         refuse_unpinned(suite)
@@ -112,11 +114,6 @@ def with_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]
     return copy.deepcopy(value)
 
 
-def _source(config: Mapping[str, Any], where: str) -> Any:
-    options = {key: value for key, value in config.items() if key != "source"}
-    return build_options(SOURCES, config["source"], options, where)
-
-
 class _Targets:
     """Expands the sweeps of a config into recipes."""
 
@@ -140,8 +137,8 @@ class _Targets:
             pairs = list(default)
             for i, sweep in enumerate(extra["sweeps"]):
                 pairs += self._sweep(sweep, known, recipes, f"{where}.sweeps.{i}")
-            unique = {(merge.id, quantizer.id): (merge, quantizer) for merge, quantizer in pairs}
-            targets[name] = Target(f"{self.suite.name}-{name}", tuple(unique.values()))
+            unique = {(merge.name, quantizer.name, quantizer.id): (merge, quantizer) for merge, quantizer in pairs}
+            targets[name] = Target(f"{self.suite.name}@{name}", tuple(unique.values()))
         return targets
 
     def _sweep(
@@ -152,7 +149,7 @@ class _Targets:
         for name in names:
             _named(quantizers, name, "quantizer", where)
         recipes = {
-            recipe.id: recipe
+            (name, recipe.id): recipe  # bits or groups that a recipe fixes come once, not once a sweep's value
             for name in names
             for bits in sweep.get("bits", self.config["bits"])
             for group in sweep.get("group_sizes", self.config["group_sizes"])
@@ -177,9 +174,10 @@ class _Targets:
         sources = {
             "family": suite.family,
             "base": suite.base_id,
-            "experts": {task.name: suite.expert_id(task) for task in suite.tasks},
+            "experts": [{"task": task.name, "id": suite.expert_id(task)} for task in suite.tasks],
         }
-        return MergeRecipe(name, config["method"], method, candidates, sources)
+        validation = [suite.evaluation(task) for task in suite.tasks] if candidates else ()
+        return MergeRecipe(name, config["method"], method, candidates, sources, validation)
 
     def _quantizer(self, name: str, config: Mapping[str, Any], bits: int, group: int | str, where: str) -> QuantRecipe:
         path = f"{where}.{check_name(name, where)}"
@@ -190,8 +188,9 @@ class _Targets:
         method = build_options(QUANTIZERS, config["method"], options, path)
         if method.group_size:
             check_group_size(self.shapes, method.group_size, path)
-        data = {task.name: task.data_id for task in self.suite.tasks}
-        return QuantRecipe(name, config["method"], method, {"calibration_data": data} if method.calibrated else {})
+        data = [{"task": task.name, "id": task.data_id} for task in self.suite.tasks]
+        sources = {"calibration_data": data, "batch_size": self.suite.calibration_batch} if method.calibrated else {}
+        return QuantRecipe(name, config["method"], method, sources)
 
 
 def _reference(config: Mapping[str, Any]) -> str:
@@ -221,3 +220,9 @@ def _refuse_twice(first: Mapping[str, Any], second: Mapping[str, Any], where: st
         if name in first:
             what = f'"{name}" is a recipe of the default target already.'
             raise ConfigError(what, where=where, remedy="Give it another name.")
+
+
+def check_files(paths: Sequence[str | Path]) -> None:
+    """Refuses config files with duplicate keys; Snakemake's own reader would take the last one."""
+    for path in paths:
+        read_config(path)

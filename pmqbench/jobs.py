@@ -1,4 +1,4 @@
-"""What every script shares: log file, readable errors, threads, device, and the manifest of what it made."""
+"""What every script shares: log file, readable errors, warnings, and the manifest of what it made."""
 
 from __future__ import annotations
 
@@ -7,19 +7,62 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pmqbench.checkpoints import check_finite
 from pmqbench.errors import PMQError
 from pmqbench.files import sha256_file, write_json
-from pmqbench.records import peak_memory_mb, provenance
+from pmqbench.provenance import peak_memory_mb, provenance
 
 logger = logging.getLogger("pmqbench")
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a manifest tells of a model.
+
+    Attributes:
+        recipe: full description of what was done.
+        inputs: files that went in, by name; their checksums are kept.
+        started: perf_counter value at which the work began.
+        size_bytes: what the weights take in storage.
+        device: "cpu" or "cuda".
+    """
+
+    recipe: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    started: float
+    size_bytes: int = 0
+    device: str = "cpu"
+
+
+class _Collector(logging.Handler):
+    """Keeps what the project warns of: for the user's terminal now, for the artefact's manifest, and so for every report."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if record.levelno == logging.WARNING and message not in self.messages:
+            self.messages.append(message)
+            sys.stderr.write(f"WARNING: {message}\n")
+
+
+_collector = _Collector()
+
+
+def taken_warnings() -> list[str]:
+    """What the project's code has warned of since the last call, each once."""
+    messages, _collector.messages = _collector.messages, []
+    return messages
+
+
 def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
-    """Runs a script's `main(snakemake)` with logging into the rule's log file.
+    """Runs a script's `main(snakemake)` with logging into the rule's log file; the project's warnings also go to stderr.
 
     A PMQError ends the job with its message alone, on stderr and in the log; any other exception with its traceback too.
     """
@@ -29,6 +72,7 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
         filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
     logging.captureWarnings(True)
+    logger.addHandler(_collector)
     logger.info("%s %s", snakemake.rule, dict(snakemake.wildcards))
     started = time.perf_counter()
     try:
@@ -42,21 +86,6 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
     logger.info("done in %.1f s, peak memory %.0f MB", time.perf_counter() - started, peak_memory_mb())
 
 
-def start_torch(threads: int) -> str:
-    """Sets torch's threads and, on a GPU, deterministic kernels; returns the device: "cuda" if there is one, else "cpu"."""
-    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # SciPy's BLAS has threads of its own, and reads this as it is loaded
-
-    import torch
-
-    torch.set_num_threads(threads)
-    if not torch.cuda.is_available():
-        return "cpu"
-    # Not on a CPU: its kernels are deterministic, and the call imports half of torch's compiler (1 s).
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.allow_tf32 = False  # of convolutions, the patch embedding's: on by default, unlike that of products
-    return "cuda"
-
-
 def device_name(device: str) -> str:
     """The device as provenance tells it."""
     if device == "cpu":
@@ -66,41 +95,22 @@ def device_name(device: str) -> str:
     return f"cuda: {torch.cuda.get_device_name()}"
 
 
-def write_manifest(
-    folder: Path,
-    recipe: Mapping[str, Any],
-    inputs: Mapping[str, Path],
-    code: str,
-    size_bytes: int,
-    seconds: float,
-    device: str = "cpu",
-    threads: int = 1,
-) -> None:
-    """Writes `folder`/manifest.json: recipe, checksums of the inputs, versions, size, seconds, peak memory."""
-    checksums = {name: sha256_file(path) for name, path in inputs.items()}
-    made = provenance(recipe, checksums, code, device_name(device), threads)
-    write_json(
-        folder / "manifest.json",
-        {**made, "size_bytes": size_bytes, "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb()},
-    )
+def write_manifest(job: Any, folder: Path, made: Made) -> None:
+    """Writes `folder`/manifest.json: what made the model, its size, what it cost, and what the job warned of."""
+    checksums = {name: sha256_file(path) for name, path in made.inputs.items()}
+    origin = provenance(made.recipe, checksums, job.params.code, device_name(made.device), job.threads)
+    cost = {"seconds": round(time.perf_counter() - made.started, 3), "peak_memory_mb": peak_memory_mb()}
+    write_json(folder / "manifest.json", {**origin, "size_bytes": made.size_bytes, **cost, "warnings": taken_warnings()})
 
 
-def finish_model(
-    job: Any, family: Any, folder: Path, recipe: Mapping[str, Any], inputs: Mapping[str, Path], started: float, label: str
-) -> None:
-    """Checks that the model just written reads whole, and writes its manifest; `started` is a perf_counter value."""
+def finish_model(job: Any, family: Any, folder: Path, made: Made, label: str) -> None:
+    """Checks that the model just written reads whole, and writes its manifest with the size of what is stored."""
     checkpoint = family.checkpoint(folder, label)
     size = 0
     for name, tensor in checkpoint.items():
         check_finite(tensor, f"{label}: {name}")
         size += tensor.nbytes
-    write_manifest(folder, recipe, inputs, job.params.code, size, time.perf_counter() - started, threads=job.threads)
-
-
-def expert_folders(job: Any) -> dict[str, Path]:
-    """Task -> folder of its expert, from the job's `tasks` and `experts`."""
-    folders = list(dict.fromkeys(Path(path).parent for path in job.input.experts))
-    return dict(zip(job.params.tasks, folders, strict=True))
+    write_manifest(job, folder, replace(made, size_bytes=size))
 
 
 def tracking_store() -> str:

@@ -7,14 +7,11 @@ Nothing here imports torch: Snakemake reads this module while it parses.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from pmqbench.files import hash8
-from pmqbench.merging.base import MERGERS
-from pmqbench.options import build_options
-from pmqbench.quantization.base import QUANTIZERS
 from pmqbench.tasks.definitions import Task
 
 FULL_PRECISION_BITS = 32
@@ -47,6 +44,8 @@ class MergeRecipe:
         method_name: registered name of the method.
         method: the method with its options; `scaling` is replaced by the chosen candidate if `tune_scaling` is given.
         tune_scaling: candidates tried on the validation splits, or ().
+        sources: what is merged: family, base, and the experts in order, since options may list a value for each.
+        validation: of a tuned merge, what scalings are chosen by: each task's validation data, prompts and metric.
     """
 
     name: str
@@ -54,10 +53,11 @@ class MergeRecipe:
     method: Any
     tune_scaling: tuple[float, ...]
     sources: Mapping[str, Any] = field(repr=False)
+    validation: Sequence[Any] = field(default=(), repr=False)
 
     @property
     def id(self) -> str:
-        """Folder name: covers method, options, candidates, base and experts."""
+        """Folder name: covers method, options, base and experts, and what a tuned scaling is chosen from and by."""
         options = {"tuned": ""} if self.tune_scaling else changed_options(self.method)
         return slug(self.method_name, options, self.describe())
 
@@ -65,7 +65,7 @@ class MergeRecipe:
         """Everything that affects the merged model, as JSON."""
         options = asdict(self.method)
         if self.tune_scaling:
-            options["scaling"] = {"validation": list(self.tune_scaling)}
+            options["scaling"] = {"candidates": list(self.tune_scaling), "validation": list(self.validation)}
         return {"method": self.method_name, "options": options, **self.sources}
 
 
@@ -96,7 +96,7 @@ class Target:
     """What one report compares: (merge, quantizer) pairs in config order.
 
     Attributes:
-        report: folder below results/suites: the suite's name, or <suite>-<target>.
+        report: folder below results/suites: the suite's name, or <suite>@<target> ("@" is in no suite's name).
         pairs: merge and quantizer recipes.
     """
 
@@ -105,8 +105,8 @@ class Target:
 
     @property
     def merges(self) -> tuple[MergeRecipe, ...]:
-        """The merges, each once, in config order."""
-        return tuple({merge.id: merge for merge, _ in self.pairs}.values())
+        """The merges, each once, in config order; equal recipes under two names are two."""
+        return tuple({merge.name: merge for merge, _ in self.pairs}.values())
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ class Suite:
     Attributes:
         name: of the suite.
         family: the model family's name.
+        protocol: the name of the family's evaluation protocol.
         base, experts: the sources, built from their options.
         tasks: task definitions in order.
         seeds: calibration seeds.
@@ -124,10 +125,12 @@ class Suite:
         batch_jobs: whether one job does all seeds and tasks of a recipe.
         reference: display name of the quantizer that reports compare the others with.
         strict: whether an expert that differs from its published number stops the suite.
+        sources: "base" and "experts" -> the sources' options as in the config.
     """
 
     name: str
     family: str
+    protocol: str
     base: Any
     experts: Any
     tasks: tuple[Task, ...]
@@ -138,6 +141,7 @@ class Suite:
     batch_jobs: bool
     reference: str
     strict: bool
+    sources: Mapping[str, Mapping[str, Any]] = field(repr=False)
 
     @property
     def base_id(self) -> str:
@@ -148,12 +152,7 @@ class Suite:
         """Folder of a task's expert below results/experts."""
         return self.experts.expert_id(self, task)
 
-
-def merger_of(recipe: Mapping[str, Any]) -> Any:
-    """The merging method that `MergeRecipe.describe` describes."""
-    return build_options(MERGERS, recipe["method"], recipe["options"], "merge recipe")
-
-
-def quantizer_of(recipe: Mapping[str, Any]) -> Any:
-    """The quantization method that `QuantRecipe.describe` describes."""
-    return build_options(QUANTIZERS, recipe["method"], recipe["options"], "quantizer recipe")
+    def evaluation(self, task: Task) -> dict[str, Any]:
+        """Everything but the model that a task's record depends on, as JSON."""
+        prompts = {"base": self.base_id, "prompts": task.prompts} if task.prompts else {}
+        return {"task": task.name, "data": task.data_id, "metric": task.metric, "protocol": self.protocol, **prompts}

@@ -7,14 +7,8 @@ its records are collected (`reporting/collect.py`).
 from __future__ import annotations
 
 import base64
-import platform
-import resource
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +17,6 @@ import numpy as np
 from pmqbench.errors import DataError
 from pmqbench.files import read_json, write_json
 
-LIBRARIES = ("torch", "open_clip_torch", "transformers", "datasets", "safetensors", "numpy", "snakemake")
 KINDS = ("base", "expert", "merged", "quantized")
 
 
@@ -46,7 +39,7 @@ class Record:
         size_bytes: what the model's weights take in storage, quantized layers packed.
         seconds: wall-clock seconds of the evaluation of this task.
         peak_memory_mb: peak resident memory of the process so far.
-        provenance: what made it (`provenance()` and the recipe, versions of data and models).
+        provenance: what made it, see `provenance.provenance`.
     """
 
     model: str
@@ -90,48 +83,3 @@ def read_record(path: str | Path) -> Record:
         what = f"not a result record of this version (keys: {odd})."
         raise DataError(what, where=str(path), remedy="Delete it and run again.")
     return Record(**value)
-
-
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process in MB (10^6 bytes)."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
-
-
-@cache
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that numbers depend on."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES}
-
-
-@cache
-def git_commit(folder: str) -> str | None:
-    """Commit of the checkout in `folder`, with "-dirty" if it has changes; None outside git."""
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # no git on this machine
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
-
-
-def provenance(recipe: Mapping[str, Any], inputs: Mapping[str, str], code: str, device: str, threads: int) -> dict[str, Any]:
-    """What made an artefact.
-
-    Args:
-        recipe: the recipe's full description.
-        inputs: checksums or revisions of what went in, by name.
-        code: hash of the project code of this stage.
-        device: "cpu" or "cuda: <name>".
-        threads: CPU threads of the numerical libraries.
-    """
-    return {
-        "recipe": dict(recipe),
-        "inputs": dict(inputs),
-        "code": code,
-        "git_commit": git_commit(str(Path(__file__).parents[1])),
-        "versions": library_versions(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "device": device,
-        "threads": threads,
-    }

@@ -1,66 +1,61 @@
-# Per-task evaluation: one record per model, task and seed. The three rules differ in what they evaluate, not in how.
+# Per-task evaluation: one record per model, task and seed. The three rules differ in what one job evaluates, not in how.
 rule evaluate_model:
     input:
-        models=evaluated_files,
-        data=test_data,
-        manifests=data_manifests,
-        readers=task_readers,
+        unpack(STAGES.evaluation_data),
+        models=STAGES.evaluated_files,
     output:
-        expand(f"{EVALUATIONS}/{{{{model}}}}/{{tasks}}.json", tasks=TASK_PATTERNS),
+        STAGES.record_patterns("{model}"),
     log:
-        f"results/logs/evaluate_model/{{model}}{TASK_LOG}.log",
+        f"results/logs/evaluate_model/{{model}}{'' if SMALL else '.{record}'}.log",
     benchmark:
-        f"results/benchmarks/evaluate_model/{{model}}{TASK_LOG}.jsonl"
+        f"results/benchmarks/evaluate_model/{{model}}{'' if SMALL else '.{record}'}.jsonl"
     wildcard_constraints:
-        model=any_of(evaluated_models()),
+        model=any_of(STAGES.evaluated_alone()),
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
     params:
-        family=SUITE.family,
-        folders=evaluated_folders,
-        tasks=wanted_tasks,
-        metrics=wanted_metrics,
-        batch_size=SUITE.evaluation_batch,
-        code=code_hash(PROTOCOL.__module__, "pmqbench.records", FAMILY.__module__),
+        plan=STAGES.evaluation_plan,
+        code=STAGES.record_code(),
     script:
         "../scripts/evaluate_model.py"
 
 
 use rule evaluate_model as evaluate_expert with:
     output:
-        f"{EVALUATIONS}/experts/{{expert}}/{{task}}.json",
+        f"{EVALUATIONS}/{{model}}/{{record}}.json",
     log:
-        "results/logs/evaluate_expert/{expert}/{task}.log",
+        "results/logs/evaluate_expert/{model}.{record}.log",
     benchmark:
-        "results/benchmarks/evaluate_expert/{expert}/{task}.jsonl"
+        "results/benchmarks/evaluate_expert/{model}.{record}.jsonl"
+    wildcard_constraints:
+        model=any_of(model.id for model in LAYOUT.expert_models),
 
 
 use rule evaluate_model as evaluate_seeds with:
     output:
-        expand(
-            f"{EVALUATIONS}/quantized/{{{{merge}}}}/{{{{quantizer}}}}/{{seeds}}/{{tasks}}.json",
-            seeds=SEED_PATTERNS,
-            tasks=TASK_PATTERNS,
-        ),
+        STAGES.seed_record_patterns(),
     log:
-        f"results/logs/evaluate_seeds/{{merge}}/{{quantizer}}{SEED_LOG}{TASK_LOG}.log",
+        f"results/logs/evaluate_seeds/{{quantized}}{'' if SMALL else '.{record}'}.log",
     benchmark:
-        f"results/benchmarks/evaluate_seeds/{{merge}}/{{quantizer}}{SEED_LOG}{TASK_LOG}.jsonl"
+        f"results/benchmarks/evaluate_seeds/{{quantized}}{'' if SMALL else '.{record}'}.jsonl"
+    wildcard_constraints:
+        quantized=any_of(STAGES.evaluated_in_one_job()),
 
 
 rule check_experts:
     input:
-        expert_records,
+        experts=REPORTS.expert_records(),
+        base=REPORTS.base_records(),
     output:
-        GATES,
+        REPORTS.gate,
     log:
         f"results/logs/check_experts/{SUITE.name}.log",
     conda:
         "../envs/pmqbench.yaml"
     params:
-        published=published_experts,
+        published=REPORTS.published_experts(),
         strict=SUITE.strict,
-        code=code_hash("pmqbench.reporting.gates"),
+        code=REPORTS.code("check_experts"),
     script:
         "../scripts/check_experts.py"

@@ -1,11 +1,11 @@
 # Merging; a scaling may be chosen on the validation splits first.
 rule tune_scaling:
     input:
-        base=model_files(BASE),
-        experts=expert_files(),
-        data=[data_file(task, "validation") for task in TASKS],
-        readers=[reader_file(task) for task in TASKS],
-        gate=gate_file(),
+        **STAGES.protocol_inputs(SUITE.tasks),
+        base=LAYOUT.base_files(),
+        experts=LAYOUT.expert_files(),
+        data=LAYOUT.split_files("validation"),
+        gate=ancient(REPORTS.gates_before_merging()),
     output:
         f"{MERGED}/{{merge}}/tuning.json",
     log:
@@ -16,24 +16,20 @@ rule tune_scaling:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
     params:
-        family=SUITE.family,
-        recipe=merge_recipe,
-        tasks=list(TASKS),
-        metrics=[task.metric for task in SUITE.tasks],
-        batch_size=SUITE.evaluation_batch,
-        code=merge_code,
+        plan=STAGES.tuning_plan,
+        code=STAGES.tuning_code,
     script:
         "../scripts/tune_scaling.py"
 
 
 rule merge_experts:
     input:
-        base=model_files(BASE),
-        experts=expert_files(),
-        tuning=tuning_file,
-        gate=gate_file(),
+        base=LAYOUT.base_files(),
+        experts=LAYOUT.expert_files(),
+        tuning=STAGES.tuning_file,
+        gate=ancient(REPORTS.gates_before_merging()),
     output:
-        model_files(f"{MERGED}/{{merge}}"),
+        LAYOUT.model_files(f"{MERGED}/{{merge}}"),
     log:
         "results/logs/merge_experts/{merge}.log",
     benchmark:
@@ -42,9 +38,7 @@ rule merge_experts:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
     params:
-        family=SUITE.family,
-        recipe=merge_recipe,
-        tasks=list(TASKS),
-        code=merge_code,
+        plan=STAGES.merge_plan,
+        code=STAGES.merge_code,
     script:
         "../scripts/merge_experts.py"

@@ -1,50 +1,52 @@
-# Quantization of merged models: without data (quantize_model), or on calibration samples and experts (calibrate_model).
+# Quantization of merged models, {quantized} being <merge>/<quantizer>: without data (quantize_model), on calibration samples and
+# experts with one seed (calibrate_model), or with all seeds in one job (calibrate_seeds: Stages.in_one_job says when).
 rule quantize_model:
     input:
-        merged=model_files(f"{MERGED}/{{merge}}"),
+        merged=STAGES.merged_files,
     output:
-        quantized_files(f"{QUANTIZED}/{{merge}}/{{quantizer}}"),
+        LAYOUT.quantized_files(f"{QUANTIZED}/{{quantized}}"),
     log:
-        "results/logs/quantize_model/{merge}/{quantizer}.log",
+        "results/logs/quantize_model/{quantized}.log",
     benchmark:
-        "results/benchmarks/quantize_model/{merge}/{quantizer}.jsonl"
+        "results/benchmarks/quantize_model/{quantized}.jsonl"
     wildcard_constraints:
-        quantizer=any_of(quantizer_ids(calibrated=False)),
+        quantized=any_of(STAGES.uncalibrated()),
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
     params:
-        family=SUITE.family,
-        recipe=quantizer_recipe,
-        folders=quantized_folder,
-        code=quantizer_code,
+        plan=STAGES.quantizer_plan,
+        code=STAGES.quantized_code,
     script:
         "../scripts/quantize_model.py"
 
 
 use rule quantize_model as calibrate_model with:
     input:
-        merged=model_files(f"{MERGED}/{{merge}}"),
-        experts=expert_files(),
-        data=[data_file(task, "train") for task in TASKS],
-        readers=calibration_readers(),
+        merged=STAGES.merged_files,
+        experts=LAYOUT.expert_files(),
+        data=LAYOUT.split_files("train"),
+        base=LAYOUT.protocol_files(),
+    output:
+        LAYOUT.quantized_files(f"{QUANTIZED}/{{quantized}}/seed-{{seed}}"),
+    log:
+        "results/logs/calibrate_model/{quantized}.seed-{seed}.log",
+    benchmark:
+        "results/benchmarks/calibrate_model/{quantized}.seed-{seed}.jsonl"
+    wildcard_constraints:
+        quantized=any_of(STAGES.one_by_one()),
+
+
+use rule calibrate_model as calibrate_seeds with:
     output:
         [
             file
-            for seed in SEED_PATTERNS
-            for file in quantized_files(f"{QUANTIZED}/{{merge}}/{{quantizer}}/{seed}")
+            for folder in STAGES.seed_folders()
+            for file in LAYOUT.quantized_files(folder)
         ],
     log:
-        f"results/logs/calibrate_model/{{merge}}/{{quantizer}}{SEED_LOG}.log",
+        "results/logs/calibrate_seeds/{quantized}.log",
     benchmark:
-        f"results/benchmarks/calibrate_model/{{merge}}/{{quantizer}}{SEED_LOG}.jsonl"
+        "results/benchmarks/calibrate_seeds/{quantized}.jsonl"
     wildcard_constraints:
-        quantizer=any_of(quantizer_ids(calibrated=True)),
-    params:
-        family=SUITE.family,
-        recipe=quantizer_recipe,
-        folders=quantized_seed_folders,
-        tasks=list(TASKS),
-        seeds=wanted_seeds,
-        batch_size=SUITE.calibration_batch,
-        code=quantizer_code,
+        quantized=any_of(STAGES.in_one_job()),

@@ -1,36 +1,36 @@
 # From records to tables, plots, MLflow runs and the joint leaderboard.
 rule collect_records:
     input:
-        records=record_files,
-        layers=layer_files,
+        records=REPORTS.record_files,
+        layers=REPORTS.layer_files,
     output:
-        records=f"{REPORTS}/{{report}}/records.parquet",
-        layers=f"{REPORTS}/{{report}}/layers.parquet",
+        records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
+        layers=f"{REPORT_FOLDERS}/{{report}}/layers.parquet",
     log:
         "results/logs/collect_records/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
     params:
         suite=SUITE.name,
-        rows=record_rows,
-        layer_rows=layer_rows,
-        code=code_hash("pmqbench.reporting.collect"),
+        rows=REPORTS.record_rows,
+        layer_rows=REPORTS.layer_rows,
+        code=REPORTS.code("collect_records"),
     script:
         "../scripts/collect_records.py"
 
 
 rule rank_models:
     input:
-        f"{REPORTS}/{{report}}/records.parquet",
+        f"{REPORT_FOLDERS}/{{report}}/records.parquet",
     output:
         csv=report(
-            f"{REPORTS}/{{report}}/leaderboard.csv",
+            f"{REPORT_FOLDERS}/{{report}}/leaderboard.csv",
             category="Leaderboard",
             caption="../docs/captions/leaderboard.rst",
         ),
-        markdown=f"{REPORTS}/{{report}}/leaderboard.md",
+        markdown=f"{REPORT_FOLDERS}/{{report}}/leaderboard.md",
         comparisons=report(
-            f"{REPORTS}/{{report}}/comparisons.csv",
+            f"{REPORT_FOLDERS}/{{report}}/comparisons.csv",
             category="Leaderboard",
             caption="../docs/captions/comparisons.rst",
         ),
@@ -39,25 +39,25 @@ rule rank_models:
     conda:
         "../envs/pmqbench.yaml"
     params:
-        tasks=list(TASKS),
+        tasks=list(LAYOUT.tasks),
         reference=SUITE.reference,
-        code=code_hash("pmqbench.reporting.tables", "pmqbench.reporting.statistics"),
+        code=REPORTS.code("rank_models"),
     script:
         "../scripts/rank_models.py"
 
 
 rule compare_published:
     input:
-        records=f"{REPORTS}/{{report}}/records.parquet",
-        gates=GATES,
+        records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
+        gates=REPORTS.gate,
     output:
         csv=report(
-            f"{REPORTS}/{{report}}/reproduction.csv",
+            f"{REPORT_FOLDERS}/{{report}}/reproduction.csv",
             category="Reproduction",
             caption="../docs/captions/reproduction.rst",
         ),
         markdown=report(
-            f"{REPORTS}/{{report}}/reproduction.md",
+            f"{REPORT_FOLDERS}/{{report}}/reproduction.md",
             category="Reproduction",
             caption="../docs/captions/reproduction.rst",
         ),
@@ -66,63 +66,63 @@ rule compare_published:
     conda:
         "../envs/pmqbench.yaml"
     params:
-        report=report_name,
-        pairs=published_pairs,
-        tolerances=published_tolerances,
-        code=code_hash("pmqbench.reporting.reproduction"),
+        report="{report}",
+        pairs=REPORTS.published_pairs,
+        tolerances=REPORTS.published_experts()["tolerances"],
+        code=REPORTS.code("compare_published"),
     script:
         "../scripts/compare_published.py"
 
 
 rule plot_comparison:
     input:
-        records=f"{REPORTS}/{{report}}/records.parquet",
-        layers=f"{REPORTS}/{{report}}/layers.parquet",
+        records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
+        layers=f"{REPORT_FOLDERS}/{{report}}/layers.parquet",
     output:
         svg=report(
-            plot_files(f"{REPORTS}/{{report}}", "svg"),
+            REPORTS.plot_files(f"{REPORT_FOLDERS}/{{report}}", "svg"),
             category="Plots",
             caption="../docs/captions/plots.rst",
         ),
-        png=plot_files(f"{REPORTS}/{{report}}", "png"),
+        png=REPORTS.plot_files(f"{REPORT_FOLDERS}/{{report}}", "png"),
     log:
         "results/logs/plot_comparison/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
     params:
-        tasks=list(TASKS),
-        bits=PAIRS[0][1].method.bits,
-        code=code_hash("pmqbench.reporting.plots", "pmqbench.reporting.layer_plot"),
+        tasks=list(LAYOUT.tasks),
+        bits=LAYOUT.pairs[0][1].method.bits,
+        code=REPORTS.code("plot_comparison"),
     script:
         "../scripts/plot_comparison.py"
 
 
 rule track_runs:
     input:
-        records=f"{REPORTS}/{{report}}/records.parquet",
+        records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
         artefacts=[
-            f"{REPORTS}/{{report}}/leaderboard.csv",
-            f"{REPORTS}/{{report}}/comparisons.csv",
-            *plot_files(f"{REPORTS}/{{report}}", "svg"),
-            *plot_files(f"{REPORTS}/{{report}}", "png"),
+            f"{REPORT_FOLDERS}/{{report}}/leaderboard.csv",
+            f"{REPORT_FOLDERS}/{{report}}/comparisons.csv",
+            *REPORTS.plot_files(f"{REPORT_FOLDERS}/{{report}}", "svg"),
+            *REPORTS.plot_files(f"{REPORT_FOLDERS}/{{report}}", "png"),
         ],
     output:
-        f"{REPORTS}/{{report}}/tracked.json",
+        f"{REPORT_FOLDERS}/{{report}}/tracked.json",
     log:
         "results/logs/track_runs/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
     params:
-        suite=report_name,
-        store=hash8(os.environ.get("MLFLOW_TRACKING_URI")),
-        code=code_hash("pmqbench.reporting.tracking"),
+        suite="{report}",
+        store=REPORTS.tracking_store(),
+        code=REPORTS.code("track_runs"),
     script:
         "../scripts/track_runs.py"
 
 
 rule join_leaderboards:
     input:
-        suite_leaderboards(),
+        REPORTS.leaderboards(),
     output:
         csv="results/leaderboard.csv",
         markdown="results/leaderboard.md",
@@ -131,7 +131,6 @@ rule join_leaderboards:
     conda:
         "../envs/pmqbench.yaml"
     params:
-        readme=str(Path(workflow.basedir) / "README.md"),
-        code=code_hash("pmqbench.reporting.leaderboard"),
+        code=REPORTS.code("join_leaderboards"),
     script:
         "../scripts/join_leaderboards.py"

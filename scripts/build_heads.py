@@ -1,18 +1,19 @@
-"""Encodes tasks' prompts with the base's text tower: their zero-shot heads."""
+"""Encodes tasks' prompts with the base: their zero-shot heads."""
 
 from pathlib import Path
 
 from pmqbench.checkpoints import save_checkpoint
 from pmqbench.families.base import FAMILIES
-from pmqbench.jobs import run_job, start_torch
+from pmqbench.jobs import run_job
+from pmqbench.torch_setup import start_torch
 
 
 def main(job):
     start_torch(job.threads)
-    family = FAMILIES.get(job.params.family)()
-    base = Path(job.input[0]).parent
-    for (classnames, templates), path in zip(job.params.prompts, job.output, strict=True):
-        save_checkpoint(path, family.head(base, list(classnames), list(templates)))
+    plan = job.params.plan
+    family = FAMILIES.get(plan["family"])()
+    for (classnames, templates), path in zip(plan["prompts"], job.output, strict=True):
+        save_checkpoint(path, family.head(Path(plan["base"]), list(classnames), list(templates)))
 
 
 run_job(main, snakemake)

@@ -9,7 +9,7 @@ from pmqbench.reporting.gates import REMEDY, check_experts, gate_warnings, refus
 
 
 def main(job):
-    gates = check_experts(map(read_record, job.input), **job.params.published)
+    gates = check_experts(map(read_record, job.input.experts), **job.params.published)
     warnings = gate_warnings(gates)
     if job.params.strict:
         refuse(warnings)

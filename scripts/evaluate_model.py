@@ -3,37 +3,38 @@
 import time
 from pathlib import Path
 
-from pmqbench.evaluation.base import PROTOCOLS
+from pmqbench.evaluation.base import PROTOCOLS, Assets
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json
-from pmqbench.jobs import device_name, run_job, start_torch
-from pmqbench.records import Record, pack_outcomes, peak_memory_mb, provenance, write_record
+from pmqbench.jobs import device_name, run_job
+from pmqbench.provenance import peak_memory_mb, provenance
+from pmqbench.records import Record, pack_outcomes, write_record
+from pmqbench.torch_setup import start_torch
 
 
 def main(job):
     device = start_torch(job.threads)
-    family = FAMILIES.get(job.params.family)()
+    plan = job.params.plan
+    family = FAMILIES.get(plan["family"])()
     protocol = PROTOCOLS.get(family.protocol)()
-    splits = [
-        (task, metric, protocol.examples(Path(data), Path(reader)), read_json(made)["commit"] or Path(data).parent.name)
-        for task, metric, data, reader, made in zip(
-            job.params.tasks, job.params.metrics, job.input.data, job.input.readers, job.input.manifests, strict=True
-        )
-    ]
-    outputs = iter(job.output)
-    for folder in map(Path, job.params.folders):
+    splits = [(task, protocol.examples(Path(task["split"]), Assets.of(task))) for task in plan["tasks"]]
+    commits = {task["name"]: read_json(task["manifest"])["commit"] for task, _ in splits}
+    for wanted in plan["models"]:
+        folder = Path(wanted["folder"])
         manifest = read_json(folder / "manifest.json")
         model = family.build(folder, str(folder)).to(device)
-        for task, metric, examples, version in splits:
+        for path, (task, examples) in zip(wanted["records"], splits, strict=True):
             started = time.perf_counter()
-            score = protocol.evaluate(model, examples, metric, job.params.batch_size, device, f"{folder}, task {task}")
-            path = Path(next(outputs))
+            where = f"{folder}, task {task['name']}"
+            score = protocol.evaluate(model, examples, task["metric"], plan["batch_size"], device, where)
+            data = {"data": task["data_id"]} | ({"data_commit": commit} if (commit := commits[task["name"]]) else {})
+            made = provenance(manifest["recipe"], manifest["inputs"] | data, job.params.code, device_name(device), job.threads)
             record = Record(
-                model=path.parent.relative_to("results/evaluations").as_posix(),
-                kind={"base": "base", "experts": "expert", "merged": "merged", "quantized": "quantized"}[path.parts[2]],
-                task=task,
-                seed=manifest["recipe"].get("seed"),
-                metric=metric,
+                model=wanted["id"],
+                kind=wanted["kind"],
+                task=task["name"],
+                seed=wanted["seed"],
+                metric=task["metric"],
                 value=score.value,
                 n=score.n,
                 standard_error=score.standard_error,
@@ -42,13 +43,7 @@ def main(job):
                 size_bytes=manifest["size_bytes"],
                 seconds=round(time.perf_counter() - started, 4),
                 peak_memory_mb=peak_memory_mb(),
-                provenance=provenance(
-                    manifest["recipe"],
-                    manifest["inputs"] | {"data": version},
-                    job.params.code,
-                    device_name(device),
-                    job.threads,
-                ),
+                provenance=made,
             )
             write_record(path, record)
 

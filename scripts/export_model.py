@@ -11,14 +11,14 @@ from pmqbench.reporting.model_card import Card, Origin, model_card
 
 
 def main(job):
-    family = FAMILIES.get(job.params.family)()
-    folder, base = Path(job.input.packed).parent, Path(job.input.base[0]).parent
+    plan = job.params.plan
+    family = FAMILIES.get(plan["family"])()
+    folder, base = Path(job.input.packed).parent, Path(plan["base"])
     manifest, merged = read_json(folder / "manifest.json"), read_json(job.input.merged)
     quantizer = manifest["recipe"]["quantizer"]
     deployed = family.deployed(folder, base)
     origins = {
-        task: Origin.of(read_json(path), f"expert {task}")
-        for task, path in zip(job.params.tasks, job.input.experts, strict=True)
+        task: Origin.of(read_json(path), f"expert {task}") for task, path in zip(plan["tasks"], job.input.experts, strict=True)
     }
     card = Card(
         loader=deployed.loader,
@@ -40,7 +40,7 @@ def main(job):
         full_bytes=merged["size_bytes"],
         made=manifest,
     )
-    export_model(Path(job.output[0]).parent, Path(job.input.packed), deployed, quantizer["options"], model_card(card))
+    export_model(Path(plan["folder"]), Path(job.input.packed), deployed, quantizer["options"], model_card(card))
 
 
 run_job(main, snakemake)

@@ -3,20 +3,23 @@
 import time
 from pathlib import Path
 
-from pmqbench.config import load_suite
 from pmqbench.families.base import FAMILIES
-from pmqbench.jobs import finish_model, run_job, start_torch
+from pmqbench.jobs import Made, finish_model, run_job
+from pmqbench.sources.base import source_of
+from pmqbench.tasks.definitions import task_of
+from pmqbench.torch_setup import start_torch
 
 
 def main(job):
     started = time.perf_counter()
     start_torch(job.threads)
-    suite = load_suite(job.config)
-    family = FAMILIES.get(suite.family)()
-    folder = Path(job.output[0]).parent
-    data = {task.name: Path(path) for task, path in zip(suite.tasks, job.input.data, strict=True)} if suite.base.trains else {}
-    found = suite.base.fetch_base(folder, family, data, suite.tasks, job.threads) or {}
-    finish_model(job, family, folder, {"source": job.params.source, **found}, data, started, "base")
+    plan = job.params.plan
+    family = FAMILIES.get(plan["family"])()
+    folder = Path(plan["folder"])
+    tasks = [task_of(description) for description in plan["tasks"]]
+    data = {task.name: Path(path) for task, path in zip(tasks, job.input.data, strict=True)}
+    found = source_of(plan["source"], "base").fetch_base(folder, family, data, tasks, job.threads) or {}
+    finish_model(job, family, folder, Made({"source": plan["source"], **found}, data, started), "base")
 
 
 run_job(main, snakemake)

@@ -3,23 +3,24 @@
 import time
 from pathlib import Path
 
-from pmqbench.config import load_suite
 from pmqbench.families.base import FAMILIES
-from pmqbench.jobs import finish_model, run_job, start_torch
+from pmqbench.jobs import Made, finish_model, run_job
+from pmqbench.sources.base import source_of
+from pmqbench.tasks.definitions import task_of
+from pmqbench.torch_setup import start_torch
 
 
 def main(job):
     started = time.perf_counter()
     start_torch(job.threads)
-    suite = load_suite(job.config)
-    family = FAMILIES.get(suite.family)()
-    folder = Path(job.output[0]).parent
-    task = next(task for task in suite.tasks if task.name == job.params.task)
+    plan = job.params.plan
+    family, task = FAMILIES.get(plan["family"])(), task_of(plan["task"])
+    folder, base = Path(plan["folder"]), Path(plan["base"])
     inputs = {name: Path(job.input[name]) for name in ("data", "head") if job.input.get(name)}
-    base = Path(job.input.base[0]).parent if job.input.get("base") else None
-    found = suite.experts.fetch_expert(folder, family, task, base, inputs.get("data"), inputs.get("head"), job.threads) or {}
-    recipe = {"source": job.params.source, "task": task.name, **found}
-    finish_model(job, family, folder, recipe, inputs, started, f"expert {task.name}")
+    source = source_of(plan["source"], "experts")
+    found = source.fetch_expert(folder, family, task, base, inputs.get("data"), inputs.get("head"), job.threads) or {}
+    recipe = {"source": plan["source"], "task": task.name, **found}
+    finish_model(job, family, folder, Made(recipe, inputs, started), f"expert {task.name}")
 
 
 run_job(main, snakemake)

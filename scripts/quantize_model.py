@@ -6,41 +6,45 @@ from pathlib import Path
 from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import write_json
-from pmqbench.jobs import expert_folders, run_job, start_torch, write_manifest
+from pmqbench.jobs import Made, run_job, write_manifest
+from pmqbench.quantization.base import quantizer_of
 from pmqbench.quantization.calibrate import Expert, quantize_model
 from pmqbench.quantization.packing import save_packed
-from pmqbench.recipes import quantizer_of
+from pmqbench.torch_setup import start_torch
 
 
 def main(job):
     device = start_torch(job.threads)
-    family = FAMILIES.get(job.params.family)()
-    method = quantizer_of(job.params.recipe)
-    merged = Path(job.input.merged[0]).parent
-    folders = expert_folders(job) if method.calibrated else {}
+    plan = job.params.plan
+    family = FAMILIES.get(plan["family"])()
+    method = quantizer_of(plan["recipe"])
+    merged = Path(plan["merged"])
+    folders = {task: Path(path) for task, path in plan.get("experts", {}).items()}
     experts = {
         task: Expert(f"expert {task}", family.checkpoint(path), lambda path=path: family.build(path).to(device))
         for task, path in folders.items()
     }
     inputs = {"merged": merged / family.weights_file} | {task: path / family.weights_file for task, path in folders.items()}
-    for seed, folder in zip(job.params.get("seeds", [None]), map(Path, job.params.folders), strict=True):
+    for wanted in plan["models"]:
         started = time.perf_counter()
+        folder, seed = Path(wanted["folder"]), wanted["seed"]
         calibration = {} if seed is None else calibration_batches(job, family, method.calibration_samples, seed)
         quantized = quantize_model(family.build(merged, "merged model").to(device), method, calibration, experts)
-        family.save(folder, quantized.tensors, merged, {"method": job.params.recipe["method"]})
+        family.save(folder, quantized.tensors, merged, {"method": plan["recipe"]["method"]})
         size = save_packed(folder / "packed.safetensors", quantized.tensors, quantized.codes)
         write_json(folder / "layers.json", quantized.records)
-        recipe = {"quantizer": job.params.recipe, "seed": seed}
-        write_manifest(folder, recipe, inputs, job.params.code, size, time.perf_counter() - started, device, job.threads)
+        recipe = {"quantizer": plan["recipe"], "seed": seed}
+        write_manifest(job, folder, Made(recipe, inputs, started, size, device))
 
 
 def calibration_batches(job, family, samples, seed):
     """Task -> batches as the model's `embed` takes them, drawn from the training split with the run's seed."""
+    plan = job.params.plan
     protocol = PROTOCOLS.get(family.protocol)()
-    readers = job.input.get("readers") or [None] * len(job.params.tasks)
+    base, size = Path(plan["base"]), plan["batch_size"]
     return {
-        task: protocol.calibration_batches(Path(split), reader and Path(reader), task, samples, seed, job.params.batch_size)
-        for task, split, reader in zip(job.params.tasks, job.input.data, readers, strict=True)
+        task["name"]: protocol.calibration_batches(Path(split), base, task["name"], samples, seed, size)
+        for task, split in zip(plan["tasks"], job.input.data, strict=True)
     }
 
 

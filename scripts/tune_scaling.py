@@ -3,39 +3,36 @@
 import dataclasses
 from pathlib import Path
 
-from pmqbench.evaluation.base import PROTOCOLS
+from pmqbench.evaluation.base import PROTOCOLS, Assets
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import write_json
-from pmqbench.jobs import expert_folders, run_job, start_torch
+from pmqbench.jobs import run_job
+from pmqbench.merging.base import merger_of
 from pmqbench.merging.engine import merge
 from pmqbench.merging.tuning import choose_scaling
-from pmqbench.recipes import merger_of
+from pmqbench.torch_setup import start_torch
 
 
 def main(job):
     device = start_torch(job.threads)
-    family = FAMILIES.get(job.params.family)()
+    plan = job.params.plan
+    family = FAMILIES.get(plan["family"])()
     protocol = PROTOCOLS.get(family.protocol)()
-    base = Path(job.input.base[0]).parent
-    checkpoints = [family.checkpoint(path, f"expert {task}") for task, path in expert_folders(job).items()]
-    recipe = dict(job.params.recipe)
-    candidates = recipe["options"]["scaling"]["validation"]
+    base = Path(plan["base"])
+    checkpoints = [family.checkpoint(Path(path), f"expert {task}") for task, path in plan["experts"].items()]
+    recipe = dict(plan["recipe"])
+    candidates = recipe["options"]["scaling"]["candidates"]
     method = merger_of(recipe | {"options": recipe["options"] | {"scaling": candidates[0]}})
     model = family.build(base, "base").to(device)
-    splits = {
-        task: (protocol.examples(Path(data), Path(reader)), metric)
-        for task, data, reader, metric in zip(
-            job.params.tasks, job.input.data, job.input.readers, job.params.metrics, strict=True
-        )
-    }
+    splits = {task["name"]: (protocol.examples(Path(task["split"]), Assets.of(task)), task) for task in plan["tasks"]}
 
     def values(scaling):
         model.load_state_dict(merge(dataclasses.replace(method, scaling=scaling), family.checkpoint(base, "base"), checkpoints))
         return {
-            task: protocol.evaluate(
-                model, examples, metric, job.params.batch_size, device, f"scaling {scaling}, task {task}"
+            name: protocol.evaluate(
+                model, examples, task["metric"], plan["batch_size"], device, f"scaling {scaling}, task {name}"
             ).value
-            for task, (examples, metric) in splits.items()
+            for name, (examples, task) in splits.items()
         }
 
     write_json(job.output[0], choose_scaling(candidates, values))

@@ -179,7 +179,11 @@ def test_conda_environment_equals_the_lock():
 
 def test_shared_recipes_merge_and_null_takes_one_away():
     config = read_config(ROOT / "config" / "clip-vit-b32-ta8.yaml")
-    config |= {"group_sizes": ["channel"], "merges": {"ties": None}, "quantizers": {"awq": None, "epmq-expert": None, "epmq": {"anchor": 1}}}
+    config |= {
+        "group_sizes": ["channel"],
+        "merges": {"ties": None},
+        "quantizers": {"awq": None, "epmq-expert": None, "epmq": {"anchor": 1}},
+    }
     target = load_suite(config).targets["default"]
     assert [(merge.name, quantizer.name) for merge, quantizer in target.pairs] == [
         ("ta", "rtn"),

@@ -10,7 +10,8 @@ from pmqbench import code_hash as hashing
 from pmqbench.errors import ConfigError, DataError, did_you_mean
 from pmqbench.files import atomic_path, check_name, hash8, read_json, write_json
 from pmqbench.options import build_options
-from pmqbench.records import Record, pack_outcomes, provenance, read_record, write_record
+from pmqbench.provenance import provenance
+from pmqbench.records import Record, pack_outcomes, read_record, write_record
 from pmqbench.tasks.sources.base import DATA_SOURCES
 
 

@@ -5,7 +5,7 @@ A family names its protocol; rules and scripts ask the protocol and know neither
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -38,36 +38,52 @@ class Score:
     loss: float | None = None
 
 
+@dataclass(frozen=True)
+class Assets:
+    """What a protocol reads beside a task's split: files that come from the base.
+
+    Attributes:
+        base: the base's folder; the protocol's `base_files` are in it.
+        head: the task's zero-shot head, if the protocol `uses_heads`.
+    """
+
+    base: Path
+    head: Path | None = None
+
+    @classmethod
+    def of(cls, files: Mapping[str, str | None]) -> Assets:
+        """From the paths "base" and "head"."""
+        return cls(Path(files["base"]), Path(files["head"]) if files["head"] else None)
+
+
 class EvaluationProtocol(Protocol):
     """How a kind of task is put to a model. Implementations: one file each in pmqbench/evaluation/protocols/.
 
     Attributes:
         task_class: the class of task definitions it takes.
-        data_code: module that keeps the examples and makes batches of them, for code hashes.
-        base_files: files of the base's folder, beside the model itself, that readers are.
-        calibrates_with_reader: whether calibration batches need the reader too.
+        uses_heads: whether answers are read by a head that the family makes of the base and the task's prompts.
+        base_files: files of the base's folder, beside the model itself, that it reads.
     """
 
     task_class: ClassVar[type[Task]]
-    data_code: ClassVar[str]
+    uses_heads: ClassVar[bool]
     base_files: ClassVar[tuple[str, ...]]
-    calibrates_with_reader: ClassVar[bool]
-
-    def reader(self, task: str, base: str, heads: str) -> str:
-        """The file that reads a task's answers from the model's output: its zero-shot head, or the base's tokenizer.
-
-        Args:
-            task: its name.
-            base: folder of the base.
-            heads: folder of the heads made from this base.
-        """
 
     def calibration_batches(
-        self, split: Path, reader: Path | None, task: str, samples: int, seed: int, batch_size: int
+        self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int
     ) -> Sequence[Any]:
-        """Batches for the model's `embed`: `samples` examples of the task's training split, drawn with the seed."""
+        """Batches for the model's `embed`: `samples` examples of the task's training split, drawn with the seed.
 
-    def examples(self, split: Path, reader: Path) -> Any:
+        Args:
+            split: the training split's file.
+            base: the base's folder, with `base_files`.
+            task: its name, which the draw depends on.
+            samples: how many.
+            seed: of the draw.
+            batch_size: examples a batch.
+        """
+
+    def examples(self, split: Path, assets: Assets) -> Any:
         """A task's split, ready for `evaluate`."""
 
     def evaluate(self, model: BlockModel, examples: Any, metric: str, batch_size: int, device: str, where: str) -> Score:

@@ -34,14 +34,21 @@ class ModelFiles:
 
     Attributes:
         weights_file, config_file: names in a model's folder.
+        side_files: names of what else a model needs to run, in every model's folder.
         base_files: names that only a base needs (tokenizer, preprocessor), taken where they exist.
         exported_files: names of `Deployed.files`.
     """
 
     weights_file: ClassVar[str]
     config_file: ClassVar[str]
+    side_files: ClassVar[tuple[str, ...]] = ()
     base_files: ClassVar[tuple[str, ...]] = ()
     exported_files: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def model_files(self) -> tuple[str, ...]:
+        """Names of all files that make a model."""
+        return (self.weights_file, self.config_file, *self.side_files)
 
     def needed(self, names: Collection[str], base: bool, where: str) -> list[str]:
         """Those of a folder's or repository's files that make a model.

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import Field
 
 from pmqbench.errors import ConfigError
+from pmqbench.options import build_options
 from pmqbench.registry import Registry
 
 if TYPE_CHECKING:
@@ -66,3 +67,8 @@ def per_expert(value: float | list[float], experts: int) -> list[float]:
 
 
 MERGERS: Registry[Any] = Registry("merging method", "pmqbench.merging")
+
+
+def merger_of(recipe: Mapping[str, Any]) -> Merger:
+    """The method that `MergeRecipe.describe` describes."""
+    return build_options(MERGERS, recipe["method"], recipe["options"], "merge recipe")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from pmqbench.errors import ConfigError
+from pmqbench.options import build_options
 from pmqbench.registry import Registry
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ class SequentialQuantizer(CalibratedQuantizer):
 
 
 QUANTIZERS: Registry[Any] = Registry("quantization method", "pmqbench.quantization.methods")
+
+
+def quantizer_of(recipe: Mapping[str, Any]) -> Quantizer:
+    """The method that `QuantRecipe.describe` describes."""
+    return build_options(QUANTIZERS, recipe["method"], recipe["options"], "quantizer recipe")
 
 
 def check_group_size(shapes: Mapping[str, tuple[int, int]], group_size: int | None, where: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pmqbench import records
+from pmqbench import provenance
 from pmqbench.quantization.base import Quantizer
 from pmqbench.quantization.problem import Expert, Problem, Solution
 from pmqbench.quantization.streams import ahead
@@ -72,7 +72,7 @@ def layer_records(
 
 def peak_memory_mb(device: torch.device) -> float:
     """The most memory in MB that this process has held so far: on the GPU if `device` is one, else resident."""
-    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else records.peak_memory_mb()
+    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else provenance.peak_memory_mb()
 
 
 def _pooled(

@@ -149,12 +149,12 @@ def _is(registry: Registry[Any], stated: Recipe, ours: Any) -> bool:
     return ours.method == build_options(registry, stated.method, stated.options, f"published numbers: {stated.method}")
 
 
-def pair_up(published: Published, models: Iterable[tuple[str, Any, Any]], tasks: Sequence[str]) -> list[dict[str, Any]]:
+def pair_up(published: Published, models: Iterable[tuple[str, str, Any, Any]], tasks: Sequence[str]) -> list[dict[str, Any]]:
     """Every published row with each of our models it is to be compared with.
 
     Args:
         published: of the suite.
-        models: (model id, merge recipe or None, quantizer recipe or None), one for every calibration seed.
+        models: (kind, model id, merge recipe or None, quantizer recipe or None), one for every calibration seed.
         tasks: the suite's. Merged models of other tasks than the published ones are not the published ones.
 
     Returns:
@@ -162,7 +162,7 @@ def pair_up(published: Published, models: Iterable[tuple[str, Any, Any]], tasks:
         models that count as one: all seeds, or all experts. A row that nothing fits appears once, without models.
     """
     same_tasks = set(tasks) == set(published.tasks)
-    known = [(_kind(model), model, merge, quantizer) for model, merge, quantizer in models]
+    known = list(models)
     pairs = []
     for row in published.rows:
         ours: dict[tuple[str | None, str | None], list[str]] = {}
@@ -174,12 +174,6 @@ def pair_up(published: Published, models: Iterable[tuple[str, Any, Any]], tasks:
             names = {"merge": merge_name, "quantizer": quantizer_name, "models": ids}
             pairs.append({"label": row.label, "kind": row.kind, "source": source, "values": values, **names})
     return pairs
-
-
-def _kind(model: str) -> str:
-    """Kind of a model from its id, the folder of its records."""
-    folder = model.split("/", 1)[0]
-    return "expert" if folder == "experts" else folder
 
 
 def judge(ours: float | None, published: float, tolerance: float) -> dict[str, Any]:

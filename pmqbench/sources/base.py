@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pmqbench.cards import card_head
+from pmqbench.options import build_options
 from pmqbench.registry import Registry
 
 if TYPE_CHECKING:
@@ -65,3 +66,9 @@ def stated_license(card: Path | None) -> str | None:
 
 
 SOURCES: Registry[Any] = Registry("model source", "pmqbench.sources")
+
+
+def source_of(options: Mapping[str, Any], where: str) -> Any:
+    """The model source that a config's `base` or `experts` describes, checked."""
+    own = {key: value for key, value in options.items() if key != "source"}
+    return build_options(SOURCES, options["source"], own, where)

@@ -14,7 +14,7 @@ from pmqbench.errors import ConfigError, did_you_mean
 from pmqbench.files import check_name, read_json
 from pmqbench.tasks.kinds import ImageTask, Task, TextTask, make_task
 
-__all__ = ["ImageTask", "Task", "TextTask", "known_tasks", "list_names", "load_task", "load_tasks", "with_revisions"]
+__all__ = ["ImageTask", "Task", "TextTask", "known_tasks", "list_names", "load_task", "load_tasks", "task_of", "with_revisions"]
 
 FOLDER = Path(__file__).parent / "definitions"
 LISTS = Path(__file__).parent / "lists.json"
@@ -78,3 +78,8 @@ def own_task(item: Mapping[str, Any], where: str) -> Task:
     """A task that a config defines itself."""
     name = check_name(item["name"], f"{where}.name")
     return make_task(name, {key: value for key, value in item.items() if key != "name"}, where)
+
+
+def task_of(description: Mapping[str, Any]) -> Task:
+    """The task that `Task.describe` describes."""
+    return make_task(description["name"], {k: v for k, v in description.items() if k != "name"}, f"task {description['name']}")

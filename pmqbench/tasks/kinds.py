@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -60,6 +60,16 @@ class Task(ABC):
         options = {key: value for key, value in self.source.items() if key != "name"}
         return build_options(DATA_SOURCES, self.source["name"], options, f"task {self.name}: source")
 
+    @property
+    def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """Class names and templates that the task's zero-shot head is made of; None for tasks without one."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """The definition with its name, as `definitions.task_of` reads it."""
+        fields = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {"kind": self.kind, **fields}
+
     @abstractmethod
     def write_split(self, path: Path, examples: Any, where: str) -> int:
         """Checks what the data source yields for a split, writes it whole or not at all; returns the number of examples."""
@@ -89,6 +99,11 @@ class ImageTask(Task):
         Field(min_length=1, description="Prompts with one {} for the class name."),
     ]
     metric: Literal["accuracy"] = "accuracy"
+
+    @property
+    def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Class names and templates."""
+        return self.classnames, self.templates
 
     def write_split(self, path: Path, examples: Any, where: str) -> int:
         """See Task: images and labels."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pmqbench.evaluation.base import PROTOCOLS, Score
+from pmqbench.evaluation.base import PROTOCOLS, Assets, Score
 from pmqbench.tasks.definitions import TextTask
 
 if TYPE_CHECKING:
@@ -27,33 +27,28 @@ class TextToText:
     """Batches are token ids and masks of prompts and, for calibration, of their target texts."""
 
     task_class = TextTask
-    data_code = "pmqbench.tasks.text"
+    uses_heads = False
     base_files = (TOKENIZER,)
-    calibrates_with_reader = True
-
-    def reader(self, task: str, base: str, heads: str) -> str:
-        """See EvaluationProtocol: the base's tokenizer; there are no heads."""
-        return f"{base}/{TOKENIZER}"
 
     def calibration_batches(
-        self, split: Path, reader: Path | None, task: str, samples: int, seed: int, batch_size: int
+        self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int
     ) -> Sequence[Batch]:
-        """See EvaluationProtocol: the decoder reads the target texts (teacher forcing)."""
+        """Prompts, and target texts that the decoder reads (teacher forcing)."""
         from pmqbench.tasks.splits import draw_sample
         from pmqbench.tasks.text import load_examples, load_tokenizer, teacher_forced
 
         examples = load_examples(split)
         drawn = [examples[index] for index in draw_sample(len(examples), samples, seed, task)]
-        return teacher_forced(load_tokenizer(reader), drawn, batch_size)
+        return teacher_forced(load_tokenizer(base / TOKENIZER), drawn, batch_size)
 
-    def examples(self, split: Path, reader: Path) -> Examples:
-        """See EvaluationProtocol: tokenizer, and (prompt, target) of each example."""
+    def examples(self, split: Path, assets: Assets) -> Examples:
+        """Tokenizer, and (prompt, target) of each example."""
         from pmqbench.tasks.text import load_examples, load_tokenizer
 
-        return load_tokenizer(reader), load_examples(split)
+        return load_tokenizer(assets.base / TOKENIZER), load_examples(split)
 
     def evaluate(self, model: BlockModel, examples: Examples, metric: str, batch_size: int, device: str, where: str) -> Score:
-        """See EvaluationProtocol; the model itself knows its device."""
+        """The task's metric over greedy answers; the model itself knows its device."""
         from pmqbench.evaluation.text_to_text import METRICS, answers
 
         tokenizer, pairs = examples

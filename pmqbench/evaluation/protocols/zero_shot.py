@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pmqbench.evaluation.base import PROTOCOLS, Score
+from pmqbench.evaluation.base import PROTOCOLS, Assets, Score
 from pmqbench.tasks.definitions import ImageTask
 
 if TYPE_CHECKING:
@@ -24,33 +24,28 @@ class ZeroShot:
     """Batches are uint8 images (n, 3, h, w); an answer is the class of the largest logit."""
 
     task_class = ImageTask
-    data_code = "pmqbench.tasks.splits"
+    uses_heads = True
     base_files = ()
-    calibrates_with_reader = False
-
-    def reader(self, task: str, base: str, heads: str) -> str:
-        """See EvaluationProtocol: the task's head."""
-        return f"{heads}/{task}.safetensors"
 
     def calibration_batches(
-        self, split: Path, reader: Path | None, task: str, samples: int, seed: int, batch_size: int
+        self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int
     ) -> Sequence[Tensor]:
-        """See EvaluationProtocol."""
+        """Images alone."""
         from pmqbench.tasks.splits import draw_sample, load_split
 
         images, _ = load_split(split)
         return images[draw_sample(len(images), samples, seed, task)].split(batch_size)
 
-    def examples(self, split: Path, reader: Path) -> Examples:
-        """See EvaluationProtocol: head, images, labels."""
+    def examples(self, split: Path, assets: Assets) -> Examples:
+        """Head, images, labels."""
         from safetensors.torch import load_file
 
         from pmqbench.tasks.splits import load_split
 
-        return (load_file(reader), *load_split(split))
+        return (load_file(assets.head), *load_split(split))
 
     def evaluate(self, model: BlockModel, examples: Examples, metric: str, batch_size: int, device: str, where: str) -> Score:
-        """See EvaluationProtocol; the metric of image tasks is accuracy."""
+        """Top-1 accuracy and cross-entropy."""
         from pmqbench.evaluation.zero_shot import classify
 
         head, images, labels = examples

@@ -1,0 +1,171 @@
+"""What reports and exports are made of, as functions of a suite and a job's wildcards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pmqbench.code_hash import code_hash
+from pmqbench.errors import ConfigError
+from pmqbench.files import hash8
+from pmqbench.recipes import Target
+from pmqbench.reporting import PLOTS
+from pmqbench.reporting.published import Published, expert_values, load_published, pair_up
+from pmqbench.workflow.layout import EXPORTED, QUANTIZED, REPORTS, Layout, Model
+
+
+@dataclass(frozen=True)
+class Reports:
+    """What the rules after evaluation are made of."""
+
+    layout: Layout
+
+    @cached_property
+    def published(self) -> Published | None:
+        """The suite's published numbers, if there are any."""
+        return load_published(self.layout.suite.name)
+
+    def code(self, script: str, *modules: str) -> str:
+        """Hash of the code of a stage that runs no model."""
+        return code_hash(script, *modules)
+
+    # --- the gate
+
+    @property
+    def gate(self) -> str:
+        """What the experts scored, beside the base and published numbers."""
+        return f"results/gates/{self.layout.suite.name}.json"
+
+    def gates_before_merging(self) -> list[str]:
+        """The gate of a suite with published numbers, which merges wait for."""
+        return [self.gate] if self.published else []
+
+    def expert_records(self) -> list[str]:
+        """Each expert's record on its own task."""
+        return [file for model in self.layout.expert_models for file in self.layout.record_files(model)]
+
+    def base_records(self) -> list[str]:
+        """The base's records."""
+        return self.layout.record_files(self.layout.base_model)
+
+    def published_experts(self) -> dict[str, Any]:
+        """Published values of the experts, their source, and tolerances."""
+        if self.published is None:
+            return {"values": {}, "source": "", "tolerances": {}}
+        return {**expert_values(self.published), "tolerances": self.published.tolerances()}
+
+    # --- records and layers of a report
+
+    def record_rows(self, wildcards: Any) -> list[dict[str, Any]]:
+        """Every record of a report with the suite's names of its recipes."""
+        return [{"path": path, **model.names} for model in self._models(wildcards) for path in self.layout.record_files(model)]
+
+    def layer_rows(self, wildcards: Any) -> list[dict[str, Any]]:
+        """Every quantized model's layer records with its names."""
+        models = [model for model in self._models(wildcards) if model.quantizer]
+        return [{"path": f"{model.folder}/layers.json", "seed": model.seed, **model.names} for model in models]
+
+    def record_files(self, wildcards: Any) -> list[str]:
+        """The files of `record_rows`, each once."""
+        return list(dict.fromkeys(row["path"] for row in self.record_rows(wildcards)))
+
+    def layer_files(self, wildcards: Any) -> list[str]:
+        """The files of `layer_rows`, each once."""
+        return list(dict.fromkeys(row["path"] for row in self.layer_rows(wildcards)))
+
+    def manifests(self, wildcards: Any) -> list[str]:
+        """Manifests of all data and models of a report: they keep what jobs warned of."""
+        folders = dict.fromkeys(model.folder for model in self._models(wildcards))
+        return [*self.layout.data_manifests(), *(f"{folder}/manifest.json" for folder in folders)]
+
+    def published_pairs(self, wildcards: Any) -> list[dict[str, Any]]:
+        """Published rows with the models they are to be compared with."""
+        models = [(model.kind, model.id, model.merge, model.quantizer) for model in self._models(wildcards)]
+        return pair_up(self.published, models, list(self.layout.tasks))
+
+    def _models(self, wildcards: Any) -> list[Model]:
+        return list(self.layout.models_of(self.layout.targets[wildcards.report]))
+
+    def tracking_store(self) -> str:
+        """Hash of the tracking server's address, which may hold a password: another store is logged to anew."""
+        return hash8(os.environ.get("MLFLOW_TRACKING_URI"))
+
+    # --- files of a report
+
+    @cached_property
+    def default(self) -> str:
+        """Folder of the default target's report."""
+        return self.folder("default")
+
+    def folder(self, target: str) -> str:
+        """Folder of a target's report; ConfigError that lists the suite's targets if it has no such one."""
+        return f"{REPORTS}/{self.target(target).report}"
+
+    def target(self, name: str) -> Target:
+        """A target of the suite."""
+        suite = self.layout.suite
+        if name not in suite.targets:
+            what = f'suite {suite.name} has no target "{name}"; it has: {", ".join(suite.targets)}.'
+            raise ConfigError(what, where="targets", remedy="Add it to the config, or choose one of these.")
+        return suite.targets[name]
+
+    def plot_files(self, folder: str, kind: str) -> list[str]:
+        """The plots of a report as "svg" or "png"."""
+        return [f"{folder}/plots/{name}.{kind}" for name in PLOTS]
+
+    def shown(self, folder: str) -> list[str]:
+        """Everything a report shows."""
+        names = ["records.parquet", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "tracked.json"]
+        names += ["reproduction.csv", "reproduction.md"] if self.published else []
+        plots = [*self.plot_files(folder, "svg"), *self.plot_files(folder, "png")]
+        return [*(f"{folder}/{name}" for name in names), *plots]
+
+    def target_files(self, target: str) -> Callable[[Any], list[str]]:
+        """Input function of a target's rule; the error of a target that the suite lacks comes when it is asked for."""
+        return lambda wildcards: self.shown(self.folder(target))
+
+    def leaderboards(self) -> list[str]:
+        """Leaderboards of this suite's default target and of every other report that exists."""
+        found = {path.as_posix() for path in Path(REPORTS).glob("*/leaderboard.csv")}
+        return sorted({f"{self.default}/leaderboard.csv", *found})
+
+    # --- export
+
+    def exported(self, target: str) -> list[str]:
+        """All files of a target's exported models."""
+        models = [model for model in self.layout.models_of(self.target(target)) if model.quantizer]
+        return list(dict.fromkeys(file for model in models for file in self.layout.exported_files(self._exported(model))))
+
+    def exportable(self) -> list[str]:
+        """Models below results/quantized, as the wildcard of an export has them."""
+        folders = [model.folder for model in self.layout.models.values() if model.quantizer]
+        return [folder.removeprefix(f"{QUANTIZED}/") for folder in folders]
+
+    def export_inputs(self, wildcards: Any) -> dict[str, Any]:
+        """The model, what it was made of, and the records that its card shows."""
+        layout, model = self.layout, self.layout.models[f"quantized/{wildcards.exported}"]
+        merged = layout.merged_model(model.merge)
+        return {
+            "packed": f"{model.folder}/packed.safetensors",
+            "model": layout.model_files(model.folder),
+            "merged": f"{merged.folder}/manifest.json",
+            "base": layout.base_files(),
+            "experts": [f"{expert.folder}/manifest.json" for expert in layout.expert_models],
+            "own_records": layout.record_files(model),
+            "merged_records": layout.record_files(merged),
+            "expert_records": self.expert_records(),
+            "base_records": self.base_records(),
+        }
+
+    def export_plan(self, wildcards: Any, output: Any) -> dict[str, Any]:
+        """Folders and names."""
+        folder = f"{EXPORTED}/{wildcards.exported}"
+        base = {"base": self.layout.base, "tasks": list(self.layout.tasks)}
+        return {"family": self.layout.suite.family, "folder": folder, **base}
+
+    def _exported(self, model: Model) -> str:
+        return model.folder.replace(QUANTIZED, EXPORTED, 1)
