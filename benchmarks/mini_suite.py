@@ -73,7 +73,7 @@ class Bench:
         from pmqbench.checkpoints import save_checkpoint
 
         data = {task.name: self.data(task, "train") for task in self.tasks}
-        self.source.fetch_base(self.folder / "base", self.family, data, self.tasks, BASE_THREADS)
+        self.source.fetch_base(self.folder / "base", self.family, data, self.tasks)
         for task in self.tasks:
             head = self.family.head(self.folder / "base", list(task.classnames), list(task.templates))
             save_checkpoint(self.head(task), head)
@@ -81,7 +81,7 @@ class Bench:
     def make_expert(self, task: Task) -> None:
         """One expert."""
         files = self.folder / "base", self.data(task, "train"), self.head(task)
-        self.source.fetch_expert(self.folder / task.name, self.family, task, *files, threads=1)
+        self.source.fetch_expert(self.folder / task.name, self.family, task, *files)
 
     def make_merge(self, name: str) -> None:
         """One merge at full precision."""
@@ -167,7 +167,7 @@ def draw_samples() -> None:
     import numpy as np
 
     from pmqbench.files import atomic_path
-    from pmqbench.sources.mini_config import HELD_OUT_EVERY
+    from pmqbench.sources.mini import HELD_OUT_EVERY
     from pmqbench.tasks.definitions import load_task
 
     figure = plt.figure(figsize=(9.6, 8.4), layout="constrained")

@@ -30,12 +30,14 @@ class Group:
         producer: the linear layer whose output reaches this input scaled channel by channel but otherwise unchanged in the
             channel order (v -> out: attention averages over tokens, not over channels), so that scales fold exactly; or None.
         stage: which stage of its block runs these layers.
+        mlp_output: whether these are the last layers of an MLP, which some methods treat apart (fc2, wo, down_proj).
     """
 
     layers: tuple[str, ...]
     norm: str | None = None
     producer: str | None = None
     stage: int = 0
+    mlp_output: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,17 @@ class Family(Protocol):
     def needed(self, names: Collection[str], base: bool, where: str) -> list[str]:
         """Those of a folder's or repository's files that make a model, or a base; DataError if it is none."""
 
-    def bring(self, files: Mapping[str, Path], folder: Path) -> None:
+    def config_name(self, names: Collection[str]) -> str:
+        """Which of the needed files is the model's config."""
+
+    def bring(self, files: Mapping[str, Path], folder: Path, base: bool) -> None:
         """Puts needed files, by name, into a model's folder."""
+
+    def admit(self, expert: Path, base: Path, label: str) -> None:
+        """Makes what was brought into a folder an expert of the base's suite; DataError if it is unlike the base."""
+
+    def check_like(self, expert: Path, base: Path, label: str) -> None:
+        """DataError if an expert is unlike the base in what the forward pass reads."""
 
     def checkpoint(self, folder: Path, label: str = "") -> Checkpoint:
         """The merged-and-quantized part of the base, an expert or a merged model in `folder`, under canonical names."""

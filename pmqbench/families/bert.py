@@ -8,16 +8,15 @@ transformers' BertModel.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pmqbench.checkpoints import Checkpoint, Slot
 from pmqbench.errors import DataError
 from pmqbench.families.base import FAMILIES, Block, Group
-from pmqbench.families.files import Deployed, ModelFiles
+from pmqbench.families.files import TOKENIZER, Deployed, ModelFiles, read_object
 from pmqbench.families.layers import Embedding, Find, Layer, Linear, Norm, linear_shapes, tensor_shapes
-from pmqbench.files import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +26,15 @@ if TYPE_CHECKING:
 
     State = dict[str, Tensor]
 
-WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
 PREFIX = "bert."  # of the encoder's tensors in models with a task head
 OLD_PARTS = {"weight": "gamma", "bias": "beta"}  # of layer norms in checkpoints converted from TensorFlow
 GELUS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}  # hidden_act -> torch's `approximate`
@@ -141,8 +148,15 @@ class BertFamily(ModelFiles):
     config_file = CONFIG
     base_files = (TOKENIZER,)
     required_base_files = (TOKENIZER,)
+    shared_files = (TOKENIZER,)
     exported_files = (TOKENIZER,)
+    unused_tensors = ("*pooler.*", "cls.*", "classifier.*", "qa_outputs.*")
+    buffers = ("*embeddings.position_ids", "*embeddings.token_type_ids")
     protocol = "zero_shot_text"
+
+    def traits(self, folder: Path) -> dict[str, Any]:
+        """The encoder's shape and activation."""
+        return asdict(read_config(folder))
 
     def checkpoint(self, folder: Path, label: str = "") -> Checkpoint:
         """The encoder's tensors, with or without the prefix, layer norms under their present or their old names."""
@@ -167,7 +181,7 @@ class BertFamily(ModelFiles):
 
     def deployed(self, folder: Path, base: Path) -> Deployed:
         """A BertModel without a pooler; one that is loaded with it gets a new one, which mean pooling does not use."""
-        config = read_json(Path(folder) / CONFIG) | {"architectures": ["BertModel"]}
+        config = read_object(Path(folder) / CONFIG) | {"architectures": ["BertModel"]}
         tokenizer = (Path(base) / TOKENIZER).read_text(encoding="utf-8")
         return Deployed("BertModel", config, {TOKENIZER: tokenizer}, ("pooler.dense",), {"add_pooling_layer": False})
 
@@ -187,32 +201,37 @@ class BertFamily(ModelFiles):
 
 def read_config(folder: Path) -> Bert:
     """The architecture from a folder's config."""
-    return bert_config(read_json(Path(folder) / CONFIG))
+    path = Path(folder) / CONFIG
+    return bert_config(read_object(path), str(path.resolve()))
 
 
-def bert_config(config: Mapping[str, Any]) -> Bert:
+def bert_config(config: Mapping[str, Any], where: str = CONFIG) -> Bert:
     """The architecture from a transformers config file; refuses what is not a BERT encoder of this kind.
 
+    Args:
+        config: the file's content.
+        where: what messages call the file.
+
     Raises:
-        DataError: another model type, a missing size, relative positions, a decoder, or an unknown activation.
+        DataError: another model type, a missing size, relative positions, a decoder, an unknown activation, or weights that are
+            quantized already.
     """
-    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    missing = [key for key in (*sizes, "max_position_embeddings") if key not in config]
+    missing = [key for key in SIZES if not isinstance(config.get(key), int)]
     kind, activation = config.get("model_type"), config.get("hidden_act", "gelu")
     positions = config.get("position_embedding_type") or "absolute"
     reasons = [
         *([f"model_type is {kind}"] if kind != "bert" else []),
-        *([f"{', '.join(missing)} missing"] if missing else []),
+        *([f"{', '.join(missing)} missing, or no whole number"] if missing else []),
         *([f"position_embedding_type {positions}"] if positions != "absolute" else []),
         *([f"hidden_act {activation} unknown"] if activation not in GELUS else []),
         *(["it is a decoder"] if config.get("is_decoder") or config.get("add_cross_attention") else []),
+        *(["the weights are quantized already"] if "quantization_config" in config else []),
     ]
     if reasons:
         what = f"this is not the config of a BERT encoder with absolute positions ({'; '.join(reasons)})."
-        raise DataError(what, where=CONFIG, remedy="Use a BERT or MiniLM as transformers saves it, or another `family`.")
+        raise DataError(what, where=where, remedy="Use a BERT or MiniLM as transformers saves it, or another `family`.")
     return Bert(
-        *(config[key] for key in sizes),
-        positions=config["max_position_embeddings"],
+        *(config[key] for key in SIZES),
         types=config.get("type_vocab_size", 2),
         eps=config.get("layer_norm_eps", 1e-12),
         gelu=GELUS[activation],

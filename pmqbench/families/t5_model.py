@@ -161,7 +161,7 @@ class T5Model(Blockwise, nn.Module):
         return state
 
     def run_stage(self, block: Block, stage: int, state: State) -> State:
-        """See BlockModel; the last encoder block ends with the encoder's final norm."""
+        """The last encoder block ends with the encoder's final norm."""
         return self._run_stage(block.name.split(".", 1)[0], self.get_submodule(block.name), stage, state)
 
     def finish(self, state: State) -> Tensor:
@@ -169,7 +169,7 @@ class T5Model(Blockwise, nn.Module):
         return self._logits(state["decoder"])
 
     def token_weights(self, block: Block, layer: str, state: State, class_only: bool) -> Tensor | None:
-        """See BlockModel: 0 for padding. Cross-attention's k and v read the encoder's tokens; there is no class token."""
+        """0 for padding. Cross-attention's k and v read the encoder's tokens; there is no class token."""
         reads_encoder = block.name.startswith("encoder.") or layer.endswith(("EncDecAttention.k", "EncDecAttention.v"))
         return state["encoder_mask" if reads_encoder else "decoder_mask"].float().flatten()
 

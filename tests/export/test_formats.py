@@ -16,6 +16,7 @@ from pmqbench.quantization.export import export_model
 from pmqbench.quantization.methods.rtn import Rtn
 from pmqbench.quantization.packing import save_packed
 from tests.families.bert_toy import tiny_bert
+from tests.families.clip_toy import save_processor
 from tests.families.t5_toy import SIZES
 from tests.workflow.conftest import TEXT, environment
 from tests.workflow.conftest import VISION as OPEN_CLIP
@@ -53,6 +54,7 @@ def clip_model(folder):
 
     torch.manual_seed(0)
     CLIPVisionModel(CLIPVisionConfig(**CLIP)).save_pretrained(folder)
+    save_processor(folder)
     return family
 
 

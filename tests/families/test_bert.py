@@ -172,3 +172,47 @@ def test_a_base_needs_its_tokenizer():
     assert "tokenizer.json" in FAMILY.needed([*names, "tokenizer.json"], base=True, where="")
     with pytest.raises(DataError, match=r"models/base: there is no tokenizer\.json"):
         FAMILY.needed(names, base=True, where="models/base")
+
+
+def copied(folder, source, tensors=None, config=None):
+    folder.mkdir()
+    save_file(load_file(source / "model.safetensors") | (tensors or {}), folder / "model.safetensors")
+    written = json.loads((source / "config.json").read_text()) | (config or {})
+    (folder / "config.json").write_text(json.dumps(written))
+    return folder
+
+
+def test_an_expert_with_a_task_head_is_like_the_base(saved, tmp_path, caplog):
+    head = {"classifier.weight": torch.ones(2, 32), "embeddings.position_ids": torch.arange(24)[None]}
+    expert = copied(tmp_path / "expert", saved[0], head)
+    FAMILY.check_like(expert, saved[0], "expert news")
+    assert "classifier.weight" in caplog.text
+    assert "position_ids" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("tensors", "config", "words"),
+    [
+        (
+            {"encoder.layer.2.output.dense.weight": torch.ones(2, 2)},
+            {},
+            'tensor "encoder.layer.2.output.dense.weight" is no part',
+        ),
+        ({}, {"layer_norm_eps": 1e-12}, "eps is 1e-12, in the base 0.001"),
+        ({}, {"hidden_act": "gelu"}, "gelu is none, in the base tanh"),
+        ({}, {"num_attention_heads": 8}, "heads is 8, in the base 4"),
+    ],
+)
+def test_an_expert_unlike_the_base_is_refused(saved, tmp_path, tensors, config, words):
+    with pytest.raises(DataError) as caught:
+        FAMILY.check_like(copied(tmp_path / "expert", saved[0], tensors, config), saved[0], "expert news")
+    assert words in str(caught.value)
+    assert "expert news" in str(caught.value)
+
+
+def test_an_expert_with_another_tokenizer_is_refused(saved, tmp_path):
+    folders = [copied(tmp_path / name, saved[0]) for name in ("base", "expert")]
+    for folder, words in zip(folders, (["red", "green"], ["green", "red"]), strict=True):
+        write_tokenizer(folder, words)
+    with pytest.raises(DataError, match="expert news, tokenizer: token 4 is 'green', in the base's 'red'"):
+        FAMILY.check_like(folders[1], folders[0], "expert news")
