@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from pmqbench.errors import DataError
 from pmqbench.tasks.splits import read_images
+from pmqbench.tasks.text import load_examples
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def fingerprints(path: Path) -> np.ndarray:
     if path.suffix == ".safetensors":
         contents = (np.ascontiguousarray(image).data for batch in read_images(path) for image in batch)
     else:
-        contents = map(_unlabelled, path.read_text(encoding="utf-8").split("\n")[:-1])
+        contents = (text.encode() for text, _ in load_examples(path))
     return np.array([int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) for content in contents], np.uint64)
 
 
@@ -79,8 +79,3 @@ def find_overlap(prints: Mapping[str, np.ndarray], allowed: bool, where: str) ->
 def _identity(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _unlabelled(line: str) -> bytes:
-    row = json.loads(line)
-    return json.dumps([row[key] for key in sorted(row) if key not in ("target", "label")], ensure_ascii=False).encode()

@@ -59,24 +59,33 @@ def shards(names: Collection[str], split: str, where: str, config: str | None = 
 def configurations(card: str) -> dict[str | None, Mapping[str, Any]]:
     """Configuration -> its entry in the head of a data set's card: under `configs`, else under `dataset_info`."""
     head = card_head(card)
-    info = head.get("dataset_info") or []
-    entries = head.get("configs") or (info if isinstance(info, list) else [info])
-    return {entry.get("config_name", "default"): entry for entry in entries if isinstance(entry, dict)}
+    entries = _mappings(head.get("configs")) or _mappings(head.get("dataset_info"))
+    return {entry.get("config_name", "default"): entry for entry in entries}
 
 
 def stated_classes(card: str, config: str | None, label: str) -> list[str] | None:
     """Names of a label's classes that the `dataset_info` of a card states for the configuration in use, or None."""
-    info = card_head(card).get("dataset_info") or []
     config = config or _chosen(configurations(card), (), None, "")
-    for entry in info if isinstance(info, list) else [info]:
-        if entry.get("config_name", config) != config:
-            continue
-        for feature in entry.get("features") or []:
-            kind = feature.get("dtype")
-            if feature.get("name") == label and isinstance(kind, dict) and "class_label" in kind:
-                names = kind["class_label"].get("names") or {}
-                return [str(names[key]) for key in sorted(names, key=int)] or None
+    for entry in _mappings(card_head(card).get("dataset_info")):
+        if entry.get("config_name", config) == config:
+            for feature in _mappings(entry.get("features")):
+                if feature.get("name") == label:
+                    return _class_label(feature.get("dtype"))
     return None
+
+
+def _class_label(dtype: Any) -> list[str] | None:
+    """Names in a feature's type {class_label: {names: {'0': ..., '1': ...}}}; None for another type."""
+    kind = dtype.get("class_label") if isinstance(dtype, dict) else None
+    names = kind.get("names") if isinstance(kind, dict) else None
+    if not isinstance(names, dict) or not all(str(key).isdecimal() for key in names):
+        return None
+    return [str(names[key]) for key in sorted(names, key=int)] or None
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    """The mappings in a list, or the one that stands alone: a card may state one configuration without a list."""
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
 
 
 def _chosen(entries: Mapping[Any, Mapping[str, Any]], tables: Sequence[str], config: str | None, where: str) -> str | None:
@@ -98,10 +107,10 @@ def _chosen(entries: Mapping[Any, Mapping[str, Any]], tables: Sequence[str], con
 
 def _patterns(files: Any, split: str) -> list[str]:
     """Patterns of a split's files in a card's `data_files`; files without a split are the training split's."""
-    items = [files] if isinstance(files, str | dict) else files
-    stated = [item if isinstance(item, dict) else {"split": "train", "path": item} for item in items]
-    paths = [item["path"] for item in stated if item.get("split", "train") == split and "path" in item]
-    return [path for item in paths for path in ([item] if isinstance(item, str) else item)]
+    items = files if isinstance(files, list) else [files]
+    stated = [item if isinstance(item, dict) else {"path": item} for item in items]
+    paths = [item.get("path") for item in stated if item.get("split", "train") == split]
+    return [path for item in paths for path in (item if isinstance(item, list) else [item]) if isinstance(path, str)]
 
 
 def _called(tables: Sequence[str], split: str, config: str | None) -> list[str]:

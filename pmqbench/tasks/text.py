@@ -23,12 +23,14 @@ PADDING = 0  # any token would do: masks say what is padding
 
 
 def save_examples(path: str | Path, examples: Sequence[Example], where: str) -> None:
-    """Writes (prompt, target) pairs whole or not at all; DataError if there is none or a text is empty."""
+    """Writes (prompt, target) pairs whole or not at all; DataError if there is none or a text is empty or no text."""
     if not examples:
         raise DataError("the split is empty.", where=where, remedy="Check the data source.")
     for index, example in enumerate(examples):
         if not all(text.strip() for text in example):
             raise DataError(f"example {index} has an empty prompt or target.", where=where, remedy="Remove or fill it.")
+        if any("\ud800" <= letter <= "\udfff" for text in example for letter in text):
+            raise DataError(f"example {index} has half a character (a lone surrogate).", where=where, remedy="Remove it.")
     lines = (json.dumps({"input": prompt, "target": target}, ensure_ascii=False) for prompt, target in examples)
     write_text(path, "".join(f"{line}\n" for line in lines))
 

@@ -96,6 +96,25 @@ dataset_info:
 """
 
 
+@pytest.mark.parametrize(
+    "head",
+    ["dataset_info: x", "dataset_info: {features: x}", "configs: x", "dataset_info: {features: [x, {name: label, dtype: x}]}"]
+    + [f"dataset_info: {{features: [{{name: label, dtype: {{class_label: {kind}}}}}]}}" for kind in ("x", "{names: {a: b}}")],
+)
+def test_a_card_in_another_form_states_nothing(head):
+    card = f"---\n{head}\n---\n"
+    assert stated_classes(card, None, "label") is None
+    assert shards(["train.parquet"], "train", "here", None, card) == ["train.parquet"]
+
+
+@pytest.mark.parametrize(
+    "files", ["'*.parquet'", "['*.parquet']", "[{path: '*.parquet'}]", "{split: train, path: ['*.parquet']}"]
+)
+def test_files_that_a_card_gives_without_a_split_are_the_training_splits(files):
+    card = f"---\nconfigs:\n- {{config_name: a, data_files: {files}}}\n---\n"
+    assert [shards(["x.parquet"], split, "here", None, card) for split in ("train", "test")] == [["x.parquet"], []]
+
+
 @pytest.mark.parametrize(("config", "label", "names"), [("a", "label", ["cat", "dog"]), ("b", "label", None), ("a", "x", None)])
 def test_class_names_of_a_card(config, label, names):
     assert stated_classes(CLASSES, config, label) == names

@@ -117,6 +117,7 @@ def test_bad_definitions_are_named(tmp_path, change, words):
         ([{"text": "a", "label": 0}, {"text": "b", "label": 2}], {}, "row 1: label 2 is no class; the task has 2"),
         ([{"text": "a", "label": "x"}], {"target": "{:.1f}"}, "does not fit the format"),
         ([{"text": "a", "label": " "}], {"target": "{}"}, "example 0 has an empty prompt or target"),
+        ([{"text": "a\ud83d", "label": 0}], {}, "example 0 has half a character"),
         ([], {}, "the split is empty"),
     ],
 )

@@ -58,7 +58,7 @@ class HubData:
         where, cards = f"{where}, {repo}", []
 
         def choose(names: Sequence[str], get: Callable[[str], Path]) -> list[str]:
-            cards.append(get("README.md").read_text(encoding="utf-8") if "README.md" in names else "")
+            cards.append(get("README.md").read_text(encoding="utf-8", errors="replace") if "README.md" in names else "")
             chosen = shards(names, split, where, self.config, cards[0])
             if not chosen:
                 remedy = "Check `config`, `splits` and `revision` (refs/convert/parquet is the hub's own conversion)."
