@@ -180,6 +180,16 @@ def test_a_word_without_test_rows_is_named(tmp_path, caplog):
     assert "task mood: 1 of 2 classes have no test example (bad)" in caplog.text
 
 
+def test_a_class_without_test_texts_is_named(tmp_path):
+    write_rows(tmp_path, "train", words(30))
+    (tmp_path / "test.jsonl").write_text('{"text": "a", "label": "good"}\n')
+    source = {"name": "local_text", "path": str(tmp_path)}
+    definition = {"kind": "text_classification", "input": "{text}", "classnames": ["bad", "good"], "templates": ["{}"]}
+    manifest = made(make_task("mood", definition | {"source": source}, "task mood"), tmp_path)
+    assert manifest["classes_without_test_examples"] == ["bad"]
+    assert manifest["class_names"] == "the labels are class names"
+
+
 def test_another_size_than_the_published_one_is_a_warning(tmp_path, caplog):
     write_rows(tmp_path, "train", words(30))
     write_rows(tmp_path, "test", words(30, 40))
