@@ -30,12 +30,14 @@ class Group:
         producer: the linear layer whose output reaches this input scaled channel by channel but otherwise unchanged in the
             channel order (v -> out: attention averages over tokens, not over channels), so that scales fold exactly; or None.
         stage: which stage of its block runs these layers.
+        mlp_output: whether these are the last layers of an MLP, which some methods treat apart (fc2, wo, down_proj).
     """
 
     layers: tuple[str, ...]
     norm: str | None = None
     producer: str | None = None
     stage: int = 0
+    mlp_output: bool = False
 
 
 @dataclass(frozen=True)

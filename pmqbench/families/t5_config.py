@@ -101,7 +101,7 @@ class T5Config:
         exact = self.gated or self.activation == "relu"
         groups += [
             Group(wide, norm=f"{dense.rsplit('.', 1)[0]}.layer_norm", stage=ends),
-            Group((f"{dense}.wo",), producer=wide[-1] if exact else None, stage=ends),
+            Group((f"{dense}.wo",), producer=wide[-1] if exact else None, stage=ends, mlp_output=True),
         ]
         last = stack == "encoder" and i == self.num_layers - 1
         scores = frozenset(f"{name}.{part}" for name in (attention, *cross) for part in "qk")

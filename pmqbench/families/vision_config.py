@@ -98,7 +98,7 @@ def _block(i: int, last: bool) -> Block:
         Group((q, k, v), norm=f"{name}.layer_norm1"),
         Group((out,), producer=v, stage=1),
         Group((fc1,), norm=f"{name}.layer_norm2", stage=2),
-        Group((fc2,), stage=2),  # a GELU stands between fc1 and fc2: no exact folding
+        Group((fc2,), stage=2, mlp_output=True),  # a GELU stands between fc1 and fc2: no exact folding
     )
     class_token_layers = frozenset({q, out, fc1, fc2}) if last else frozenset()
     return Block(name, groups, class_token_layers, score_layers=frozenset({q, k}), wide=frozenset({0}))

@@ -32,7 +32,9 @@ def percent(project, pattern):
 @pytest.fixture
 def numbers(done):
     """Our own: digits, textures, GPTQ's average."""
-    return [percent(done, f"{model}.json") for model in ("experts/*/digits-*", "experts/*/textures-*", "quantized/task*/gptq*/*/*")]
+    return [
+        percent(done, f"{model}.json") for model in ("experts/*/digits-*", "experts/*/textures-*", "quantized/task*/gptq*/*/*")
+    ]
 
 
 def test_gate_and_comparison_of_a_finished_run(edited, numbers):
