@@ -35,6 +35,9 @@ $(REPORT)/report.html: $(wildcard $(REPORT)/*.csv $(REPORT)/*.md $(REPORT)/plots
 leaderboard: install  ## Join all suites' leaderboards into results/leaderboard.*
 	$(call RUN,leaderboard)
 
+readme: install  ## Refresh the README's block and picture from SUITE's report
+	$(BIN)/python -m pmqbench.reporting.readme README.md $$($(FOLDER))
+
 export: install  ## Write SUITE's quantized models as folders that stock transformers loads
 	$(call RUN,export)
 

@@ -127,7 +127,7 @@ def _accuracy(rows: Mapping[str, Mapping[str, Record]]) -> str:
     lines = [f"| | {' | '.join(tasks)} | average |", f"|---|{'---:|' * (len(tasks) + 1)}"]
     for label, records in rows.items():
         values = [100 * records[task].value for task in tasks]
-        cells = [f"{value:.2f}" for value in (*values, sum(values) / len(values))]
+        cells = [f"{value:z.2f}" for value in (*values, sum(values) / len(values))]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     metrics = sorted({record.metric for records in rows.values() for record in records.values()})
     counts = ", ".join(f"{task} {record.n}" for task, record in next(iter(rows.values())).items())

@@ -44,7 +44,7 @@ class Stages:
 
     def data_plan(self, wildcards: Any, output: Any) -> Plan:
         """The task whose splits are written."""
-        return {"task": self.data_tasks[wildcards.data_id].describe(), "strict": self.layout.suite.strict}
+        return {"task": self.data_tasks[wildcards.data_id].describe()}
 
     def data_code(self, wildcards: Any) -> str:
         """The data source, and the kind of task that writes its examples."""

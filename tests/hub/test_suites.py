@@ -172,7 +172,7 @@ def test_an_expert_of_another_shape(run):
     run.hub.add("models", name, expert_files(narrow_tower(), 0, intermediate_size=128))
     run.only_tasks("mnist", "dtd")
     output = run.snakemake(B32, "--until", "merge_experts", code=1)
-    assert re.search(r"error in merge_experts: .*expert dtd.*mlp\.fc1.*\(128", output)
+    assert re.search(r"error in fetch_expert: expert dtd: mlp_width is 128, in the base 256\.", output)
     assert not list(run.work.glob("results/merged/*/*.safetensors"))
     run.hub.repositories["models", name] = good
     for folder in run.work.glob("results/experts/*_dtd-*"):

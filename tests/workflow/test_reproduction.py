@@ -77,8 +77,8 @@ def test_strict_stops_before_merging(edited, numbers):
     (edited.work / "tiny.yaml").write_text(yaml.safe_dump(config | {"strict": True}, sort_keys=False))
     output = edited.snakemake(*CONFIG, "--until", "merge_experts", code=1)
     assert (
-        "error in check_experts: experts: experts differ from their published numbers by more than is tolerated (strict: true):"
-        in output
+        "error in check_experts: experts: experts score below the base, or differ from their published numbers by more than is "
+        "tolerated (strict: true):" in output
     )
     assert "task textures" in output
     assert "+4.10 points where 4 are tolerated" in output
