@@ -80,16 +80,19 @@ def test_data_know_no_family():
         assert not re.search(rf"pmqbench\.families\.({names})\b", path.read_text(encoding="utf-8")), path
 
 
-def test_a_family_and_its_protocol_are_one_file_each(tmp_path):
-    """A copy of the library with two files more: the config takes them, and neither torch nor transformers is imported."""
+def test_a_family_its_protocol_and_their_kind_of_task_are_one_file_each(tmp_path):
+    """A copy of the library with three files more: the config takes them, and neither torch nor transformers is imported."""
     shutil.copytree(ROOT / "pmqbench", tmp_path / "pmqbench", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "config", tmp_path / "config")
     bert = (ROOT / "pmqbench/families/bert.py").read_text(encoding="utf-8")
     mine = bert.replace('register("bert")', 'register("mine")').replace('"zero_shot_text"', '"own"')
     (tmp_path / "pmqbench/families/mine.py").write_text(mine)
     text = (ROOT / "pmqbench/evaluation/protocols/zero_shot_text.py").read_text(encoding="utf-8")
-    (tmp_path / "pmqbench/evaluation/protocols/own.py").write_text(
-        text.replace('register("zero_shot_text")', 'register("own")')
+    own = text.replace('register("zero_shot_text")', 'register("own")').replace("kinds.text_classification", "kinds.sayings")
+    (tmp_path / "pmqbench/evaluation/protocols/own.py").write_text(own)
+    kind = (ROOT / "pmqbench/tasks/kinds/text_classification.py").read_text(encoding="utf-8")
+    (tmp_path / "pmqbench/tasks/kinds/sayings.py").write_text(
+        kind.replace('register("text_classification")', 'register("sayings")')
     )
     suite = {
         "suite": "s",
@@ -99,7 +102,7 @@ def test_a_family_and_its_protocol_are_one_file_each(tmp_path):
         "tasks": [
             {
                 "name": "news",
-                "kind": "text_classification",
+                "kind": "sayings",
                 "input": "{text}",
                 "classnames": ["a", "b"],
                 "templates": ["{}"],

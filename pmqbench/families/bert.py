@@ -37,7 +37,7 @@ SIZES = (
 )
 PREFIX = "bert."  # of the encoder's tensors in models with a task head
 OLD_PARTS = {"weight": "gamma", "bias": "beta"}  # of layer norms in checkpoints converted from TensorFlow
-GELUS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}  # hidden_act -> torch's `approximate`
+ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}  # by hidden_act
 LOGIT_SCALE = 20.0
 """Factor of cosines, sentence-transformers' default in contrastive losses; only the reported cross-entropy depends on it."""
 BATCH = 256
@@ -61,7 +61,7 @@ class Bert:
     positions: int
     types: int
     eps: float
-    gelu: str
+    activation: str
 
     def layers(self) -> dict[str, Layer]:
         """Every layer but the pooler."""
@@ -113,7 +113,10 @@ class Bert:
             name, update = f"{block.name}.attention.output", state["mixed"]
         else:
             wide = layer(f"{block.name}.intermediate.dense")(hidden)
-            name, update = f"{block.name}.output", F.gelu(wide, approximate=self.gelu)
+            name, update = (
+                f"{block.name}.output",
+                F.gelu(wide, approximate="tanh" if self.activation == "gelu_tanh" else "none"),
+            )
         normed = layer(f"{name}.LayerNorm")(hidden + layer(f"{name}.dense")(update))
         return {"hidden": normed * mask[..., None], "mask": mask}
 
@@ -134,7 +137,7 @@ class Bert:
             Group((q, k, v)),
             Group((f"{name}.attention.output.dense",), producer=v, stage=1),
             Group((f"{name}.intermediate.dense",), stage=2),
-            Group((f"{name}.output.dense",), stage=2),
+            Group((f"{name}.output.dense",), stage=2, mlp_output=True),
         )
         return Block(name, groups, score_layers=frozenset({q, k}), wide=frozenset({0}))
 
@@ -223,7 +226,7 @@ def bert_config(config: Mapping[str, Any], where: str = CONFIG) -> Bert:
         *([f"model_type is {kind}"] if kind != "bert" else []),
         *([f"{', '.join(missing)} missing, or no whole number"] if missing else []),
         *([f"position_embedding_type {positions}"] if positions != "absolute" else []),
-        *([f"hidden_act {activation} unknown"] if activation not in GELUS else []),
+        *([f"hidden_act {activation} unknown"] if activation not in ACTIVATIONS else []),
         *(["it is a decoder"] if config.get("is_decoder") or config.get("add_cross_attention") else []),
         *(["the weights are quantized already"] if "quantization_config" in config else []),
     ]
@@ -234,5 +237,5 @@ def bert_config(config: Mapping[str, Any], where: str = CONFIG) -> Bert:
         *(config[key] for key in SIZES),
         types=config.get("type_vocab_size", 2),
         eps=config.get("layer_norm_eps", 1e-12),
-        gelu=GELUS[activation],
+        activation=ACTIVATIONS[activation],
     )

@@ -87,8 +87,8 @@ def check_left_over(
             ignored.append(name)
     if ignored:
         log.warning(
-            '%s: %d of its tensors (the first is "%s") are not the base\'s, and are not used: the tower alone is merged, the '
-            "rest comes from the base. If they were tuned, the results are not those of this expert.",
+            '%s: %d of its tensors (the first is "%s") are not the base\'s, and are neither merged nor used. If they were '
+            "tuned, the results are not those of this expert.",
             expert.label,
             len(ignored),
             ignored[0],

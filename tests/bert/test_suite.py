@@ -13,7 +13,7 @@ from pmqbench.errors import ConfigError
 from tests.workflow.conftest import ROOT, environment
 
 EVALUATE = """
-import importlib.util, json, pathlib, sys, torch
+import csv, importlib.util, json, sys, torch
 from tokenizers import Tokenizer
 from transformers import BertModel
 assert importlib.util.find_spec("pmqbench") is None
@@ -33,7 +33,7 @@ def main(base, tasks, folders):
     for folder in folders:
         model = BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
         for task in tasks:
-            rows = [json.loads(line) for line in pathlib.Path(f"texts/{task['name']}/test.jsonl").read_text().splitlines()]
+            rows = list(csv.DictReader(open(f"texts/{task['name']}/test.csv", newline="")))
             (template,) = task["templates"]
             head = embed(start, tokenizer, [template.format(name) for name in task["classnames"]])
             answers = (embed(model, tokenizer, [row["text"] for row in rows]) @ head.T).argmax(1).tolist()

@@ -10,8 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from pmqbench.errors import DataError
 from pmqbench.evaluation.base import Assets
-from pmqbench.evaluation.protocols.text_to_text import TextToText
-from pmqbench.evaluation.text_to_text import METRICS, answers, exact_match, number, spearman
+from pmqbench.evaluation.protocols.text_to_text import METRICS, TextToText, answers, exact_match, number, spearman
 from pmqbench.families.t5 import T5
 from pmqbench.tasks.kinds.text_to_text import TextTask
 from pmqbench.tasks.text import load_tokenizer, save_examples

@@ -199,7 +199,7 @@ def test_an_expert_with_a_task_head_is_like_the_base(saved, tmp_path, caplog):
             'tensor "encoder.layer.2.output.dense.weight" is no part',
         ),
         ({}, {"layer_norm_eps": 1e-12}, "eps is 1e-12, in the base 0.001"),
-        ({}, {"hidden_act": "gelu"}, "gelu is none, in the base tanh"),
+        ({}, {"hidden_act": "gelu"}, "activation is gelu, in the base gelu_tanh"),
         ({}, {"num_attention_heads": 8}, "heads is 8, in the base 4"),
     ],
 )

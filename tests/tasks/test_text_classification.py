@@ -54,9 +54,16 @@ def rows(count):
     return [{"title": f"t{i}", "text": f"word {i}", "label": i % 3} for i in range(count)]
 
 
-def test_splits_are_written(tmp_path):
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_splits_are_written(tmp_path, suffix):
     for split in ("train", "test"):
-        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(30)))
+        path = tmp_path / f"{split}{suffix}"
+        if suffix == ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows(30)), path)
+        elif suffix == ".csv":
+            path.write_text("title,text,label\n" + "".join(f"t{i},word {i},{CLASSES[i % 3]}\n" for i in range(30)))
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows(30)))
     made = task(tmp_path)
     assert made.write_split(tmp_path / "out.jsonl", made.data_source().split(made, "test"), "") == 30
     assert load_examples(tmp_path / "out.jsonl")[4] == ("t4: word 4", "1")
