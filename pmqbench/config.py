@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from pmqbench.errors import ConfigError, did_you_mean
+from pmqbench.config_files import located, merged, read_config, read_file, typed
+from pmqbench.errors import ConfigError, PMQError, did_you_mean
 from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import check_name
@@ -19,36 +18,32 @@ from pmqbench.options import build_options, check_schema
 from pmqbench.quantization.base import QUANTIZERS, check_group_size
 from pmqbench.recipes import MergeRecipe, QuantRecipe, Suite, Target
 from pmqbench.reporting.published import load_published
+from pmqbench.repositories import refuse_unpinned
 from pmqbench.sources.base import source_of
 from pmqbench.tasks.definitions import load_tasks, with_revisions
-from pmqbench.tasks.kinds import check_kinds
+from pmqbench.tasks.kinds.base import check_kinds
 
 SCHEMA = Path(__file__).parents[1] / "config" / "schema.yaml"
 RECIPES = SCHEMA.parent / "recipes"
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a mapping with the same key twice, which YAML would silently resolve to the last one."""
+def load_checked(config: Mapping[str, Any], paths: Sequence[str | Path]) -> Suite:
+    """The suite of a config as Snakemake merged it.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
-        if twice is not None:
-            raise ConfigError(
-                f'key "{twice}" stands twice.',
-                where=f"{node.start_mark.name}, line {node.start_mark.line + 1}",
-                remedy="Names must be unique: rename or remove one.",
-            )
-        return super().construct_mapping(node, deep)
+    Args:
+        config: what Snakemake made of its config files and its command line.
+        paths: the config files, in Snakemake's order.
 
-
-def read_config(path: str | Path) -> dict[str, Any]:
-    """A config file as a dict; ConfigError for YAML that does not parse and for duplicate keys."""
-    with open(path, encoding="utf-8") as handle:
-        try:
-            return yaml.load(handle, Loader=_UniqueKeyLoader) or {}
-        except yaml.YAMLError as error:
-            raise ConfigError(f"not valid YAML: {error}", where=str(path)) from error
+    Raises:
+        PMQError: as `read_file` and `load_suite`, with file and line, or "--config on the command line", before the key path.
+    """
+    files = [read_file(path) for path in paths]
+    config = typed(config, merged([file.value for file in files]))
+    try:
+        return load_suite(config)
+    except PMQError as error:
+        shared = RECIPES / f"{config.get('recipes')}.yaml"
+        raise located(error, config, [*([read_file(shared)] if shared.is_file() else []), *files]) from None
 
 
 def load_suite(config: Mapping[str, Any]) -> Suite:
@@ -79,6 +74,8 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
         strict=_strict(config),
         sources={key: config[key] for key in ("base", "experts")},
     )
+    if suite.strict:
+        refuse_unpinned(suite)
     return replace(suite, targets=_Targets(config, suite, family).all())
 
 
@@ -91,17 +88,17 @@ def with_recipes(config: Mapping[str, Any]) -> dict[str, Any]:
     name = str(config["recipes"])
     if name not in known:
         raise ConfigError(f"there is no config/recipes/{name}.yaml.", where="recipes", remedy=did_you_mean(name, known))
-    return _on_top(read_config(known[name]), own)
+    shared = read_config(known[name])
+    return _without_nulls(merged([shared, own]), shared)
 
 
-def _on_top(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings merge, everything else is replaced, as Snakemake merges config files; null takes a shared key away."""
-    both = {
-        key: _on_top(below[key], value)
-        for key, value in above.items()
-        if isinstance(below.get(key), Mapping) and isinstance(value, Mapping)
+def _without_nulls(value: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """`value` without the keys of `shared`, at any depth, that are null."""
+    return {
+        key: _without_nulls(item, shared[key]) if isinstance(item, Mapping) and isinstance(shared.get(key), Mapping) else item
+        for key, item in value.items()
+        if item is not None or key not in shared
     }
-    return {key: value for key, value in {**below, **above, **both}.items() if value is not None}
 
 
 def with_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
@@ -122,7 +119,7 @@ class _Targets:
 
     def __init__(self, config: Mapping[str, Any], suite: Suite, family: Any) -> None:
         self.config, self.suite, self.family = config, suite, family
-        model = suite.base.model_config()
+        model = suite.base.model_config(family)
         self.shapes = family.linear_shapes(model) if model is not None else {}
 
     def all(self) -> dict[str, Target]:

@@ -53,6 +53,11 @@ class Repo:
         return f"{self.kind} {self.id}" + (f" at {self.revision}" if self.revision else "")
 
     @property
+    def pinned(self) -> bool:
+        """Whether the revision is a commit: branches and tags move."""
+        return self.revision is not None and COMMIT.fullmatch(self.revision) is not None
+
+    @property
     def page(self) -> str:
         """The repository's page, where terms are accepted and revisions listed."""
         from huggingface_hub import constants
@@ -120,7 +125,7 @@ def resolve(repo: Repo) -> str:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    if repo.revision and COMMIT.fullmatch(repo.revision) and is_listed(repo, repo.revision):
+    if repo.pinned and is_listed(repo, repo.revision):
         return repo.revision
     api, known = HfApi(), {"repo_id": repo.id, "repo_type": repo.kind, "revision": repo.revision}
     try:

@@ -16,7 +16,7 @@ import yaml
 from pmqbench.config import load_suite, read_config
 from pmqbench.errors import PMQError
 from pmqbench.hub import Repo, explained, resolve
-from pmqbench.sources.hub import HubModels
+from pmqbench.repositories import repositories
 
 
 def pins(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,17 +25,15 @@ def pins(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         HubError: a repository that cannot be resolved, with the remedy.
     """
-    suite = load_suite(config)
-    found: dict[str, Any] = {}
-    if isinstance(suite.base, HubModels):
-        found["base"] = {"revision": commit(suite.base.repository(""))}
-    if isinstance(suite.experts, HubModels):
-        found["experts"] = {"revisions": {task.name: commit(suite.experts.repository(task.name)) for task in suite.tasks}}
-    sources = {task.name: task.data_source() for task in suite.tasks}
-    sets = {
-        name: Repo(source.id, "dataset", source.revision) for name, source in sources.items() if hasattr(source, "revision")
-    }
-    return found | ({"data_revisions": {name: commit(repo) for name, repo in sets.items()}} if sets else {})
+    found = repositories(load_suite({**config, "strict": False}))  # a strict suite is what is pinned here
+    pinned: dict[str, Any] = {}
+    if found.base:
+        pinned["base"] = {"revision": commit(found.base)}
+    if found.experts:
+        pinned["experts"] = {"revisions": {name: commit(repo) for name, repo in found.experts.items()}}
+    if found.data:
+        pinned["data_revisions"] = {name: commit(repo) for name, repo in found.data.items()}
+    return pinned
 
 
 def commit(repo: Repo) -> str:
@@ -51,7 +49,7 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     try:
         sys.stdout.write(yaml.safe_dump(pins(read_config(sys.argv[1])), sort_keys=False))
-    except (PMQError, FileNotFoundError) as error:
+    except PMQError as error:
         sys.exit(f"nothing was pinned: {error}")
 
 

@@ -1,12 +1,15 @@
 """A stage's code is what its script can reach: every import counts, words do not, and plumbing is named with a reason."""
 
 import ast
+import inspect
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from pmqbench import code_hash as hashing
+from pmqbench.evaluation.base import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
@@ -115,6 +118,17 @@ def test_the_stages_that_were_missed_are_covered():
     assert "pmqbench/sources/mini_training.py" in names("fetch_base", "pmqbench.sources.mini")
     assert "pmqbench/reporting/statistics.py" not in tuning
     assert "pmqbench/errors.py" not in tuning
+
+
+@pytest.mark.parametrize("name", PROTOCOLS.names())
+def test_calibration_has_the_code_of_its_batches_and_not_of_the_metric(name):
+    protocol = PROTOCOLS.get(name)
+    files = hashing.reached("quantize_model", "pmqbench.quantization.methods.gptq", protocol.batches_code)
+    assert ROOT.joinpath(*protocol.__module__.split(".")).with_suffix(".py") not in files
+    body = ast.parse(textwrap.dedent(inspect.getsource(protocol.calibration_batches)))
+    used = {node.module for node in ast.walk(body) if isinstance(node, ast.ImportFrom)}
+    assert used
+    assert all(ROOT.joinpath(*module.split(".")).with_suffix(".py") in files for module in used)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

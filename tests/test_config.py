@@ -30,7 +30,7 @@ def test_mini_default_target_is_what_the_readme_says():
     target = load_suite(MINI).targets["default"]
     assert [merge.name for merge in target.merges] == ["ta", "ties", "ta-val"]
     assert {q.name for _, q in target.pairs} == {"rtn", "gptq", "awq", "epmq", "epmq-expert"}
-    assert {q.method.bits for _, q in target.pairs} == {4, 3}
+    assert {q.method.bits for _, q in target.pairs} == {4, 2}
     assert len(target.pairs) == 3 * 5 * 2
 
 
@@ -49,13 +49,34 @@ def test_defaults_are_filled_in():
         (lambda c: c.pop("family"), ['"family" is missing', "Model family"]),
         (lambda c: c.update(family="open_clap"), ["family", 'unknown model family "open_clap"', 'Did you mean "open_clip"?']),
         (lambda c: c["tasks"].append("digit"), ["tasks.4", 'unknown task "digit"', 'Did you mean "digits"?']),
-        (lambda c: c["tasks"].append("digits"), ["tasks", "non-unique"]),
-        (lambda c: c.update(tasks=[]), ["tasks", "non-empty"]),
-        (lambda c: c.update(seeds=["a"]), ["seeds.0", "'a' is not of type 'integer'"]),
-        (lambda c: c.update(bits=[5]), ["bits.0", "5 is not one of [2, 3, 4, 8, 16]"]),
-        (lambda c: c.update(suite="../x"), ["suite", "does not match"]),
+        (lambda c: c["tasks"].append("digits"), ["tasks", '"digits" stands twice']),
+        (lambda c: c.update(tasks=[]), ["tasks", "must not be empty"]),
+        (lambda c: c.update(bits=4), ["bits: must be a list, e.g. [4], not 4."]),
+        (lambda c: c.update(bits="4 bits"), ["bits: must be a list, e.g. [2], not"]),
+        (lambda c: c.update(bits=None), ["bits: must be a list", "not empty (null)"]),
+        (lambda c: c.update(merges=None), ["merges: must be a mapping of keys to values, not empty"]),
+        (lambda c: c.update(group_sizes=["row"]), ["group_sizes.0", 'a whole number of at least 1 or "channel", not "row"']),
+        (lambda c: c.update(group_sizes=[0]), ["group_sizes.0: must be at least 1, not 0."]),
+        (lambda c: c["merges"]["ta"].update(scaling=[30, 1, 1, 1]), ["merges.ta.scaling.0: must be at most 10, not 30."]),
+        (lambda c: c["merges"]["ta"].update(method=3), ["must be a text (in quotes), not 3.", "a file of pmqbench/merging/"]),
+        (lambda c: c["merges"]["ta-val"].update(tune_scaling=[1]), ["tune_scaling: must have at least 2 entries, not 1."]),
+        (lambda c: c["merges"]["ta-val"].update(tune_scaling=[0, 1]), ["tune_scaling.0: must be more than 0, not 0."]),
+        (lambda c: c["merges"].update({1: {"method": "ties"}}), ["merges.1: must be a text (in quotes), not 1."]),
+        (
+            lambda c: c["targets"]["full"]["quantizers"].update({"never/swept": {"method": "rtn"}}),
+            ["targets.full.quantizers.never/swept", "part of a path"],
+        ),
+        (lambda c: c["targets"]["full"]["sweeps"].append({"bits": 4}), ["sweeps.4.bits: must be a list, e.g. [4], not 4."]),
+        (
+            lambda c: c["quantizers"]["epmq"].update(solver="near"),
+            ['epmq.solver: must be one of "gptq", "nearest", not "near".'],
+        ),
+        (lambda c: c["quantizers"]["epmq"].update(fit_bias="yes"), ["must be true or false, not"]),
+        (lambda c: c.update(seeds=["a"]), ["seeds.0", 'must be a whole number of at least 0, not "a"']),
+        (lambda c: c.update(bits=[5]), ["bits.0", "must be one of 2, 3, 4, 8, 16, not 5"]),
+        (lambda c: c.update(suite="../x"), ["suite", '"../x" does not fit', "Letters, digits"]),
         (lambda c: c.update(strict=True), ["strict", 'no published numbers of suite "mini"', "Remove it"]),
-        (lambda c: c["merges"].update({"a b": {"method": "ties"}}), ["merges", '"a b" cannot be part of a path']),
+        (lambda c: c["merges"].update({"a b": {"method": "ties"}}), ["merges.a b", '"a b" does not fit', "part of a path"]),
         (
             lambda c: c["merges"].update(x={"method": "tise"}),
             ["merges.x", 'unknown merging method "tise"', 'Did you mean "ties"?'],
@@ -81,7 +102,7 @@ def test_defaults_are_filled_in():
         (lambda c: c["quantizers"].update(x={"method": "epmq", "anchor": -1}), ["quantizers.x.anchor", "-1"]),
         (lambda c: c["quantizers"].update(x={"method": "epmq", "anchr": 1}), ["quantizers.x", 'Did you mean "anchor"?']),
         (lambda c: c["quantizers"].update(x={"method": "rtn", "bits": 5}), ["quantizers.x.bits", "5"]),
-        (lambda c: c["quantizers"].update(x={"method": "rtn", "bits": "4"}), ["quantizers.x.bits", "'4'"]),
+        (lambda c: c["quantizers"].update(x={"method": "rtn", "bits": "4"}), ["quantizers.x.bits", 'not "4"']),
         (
             lambda c: c.update(group_sizes=[100]),
             ["quantizers.rtn", "group size 100 does not divide", "encoder.layers.0.self_attn.q_proj"],
@@ -117,7 +138,7 @@ def test_a_folder_without_weights_is_named(tmp_path):
 def test_duplicate_keys_are_refused(tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text("merges:\n  ta: {method: ties}\n  ta: {method: task_arithmetic}\n")
-    with pytest.raises(ConfigError, match=r'twice\.yaml, line 2: key "ta" stands twice'):
+    with pytest.raises(ConfigError, match=r'twice\.yaml, lines 2 and 3: key "ta" stands twice'):
         read_config(path)
 
 
@@ -158,7 +179,11 @@ def test_conda_environment_equals_the_lock():
 
 def test_shared_recipes_merge_and_null_takes_one_away():
     config = read_config(ROOT / "config" / "clip-vit-b32-ta8.yaml")
-    config |= {"group_sizes": ["channel"], "merges": {"ties": None}, "quantizers": {"awq": None, "epmq": {"anchor": 1}}}
+    config |= {
+        "group_sizes": ["channel"],
+        "merges": {"ties": None},
+        "quantizers": {"awq": None, "epmq-expert": None, "epmq": {"anchor": 1}},
+    }
     target = load_suite(config).targets["default"]
     assert [(merge.name, quantizer.name) for merge, quantizer in target.pairs] == [
         ("ta", "rtn"),
@@ -166,6 +191,23 @@ def test_shared_recipes_merge_and_null_takes_one_away():
         ("ta", "epmq"),
     ]
     assert target.pairs[2][1].method.anchor == 1
+
+
+def test_the_schema_has_no_words_that_json_schema_does_not_know():
+    """An unquoted comma in a description would become a key."""
+    from jsonschema import Draft202012Validator
+
+    words = set(Draft202012Validator.VALIDATORS) | {"$schema", "$defs", "title", "description", "default"}
+
+    def unknown(schema):
+        for key, part in schema.items():
+            if key not in words:
+                yield key
+            for inner in part.values() if key in ("properties", "$defs") else [part]:
+                if isinstance(inner, dict) and key != "default":
+                    yield from unknown(inner)
+
+    assert list(unknown(read_config(ROOT / "config" / "schema.yaml"))) == []
 
 
 OWN = {"name": "mine", "classnames": ["a", "b"], "templates": ["a {}"], "source": {"name": "local", "path": "images"}}
@@ -182,7 +224,7 @@ def own(**changed):
         (own(name="mine", templates=["the {}"]), ["tasks", '"mine" stands twice']),
         (own(name="a/b"), ["tasks.1.name", '"a/b" cannot be part of a path']),
         (own(templates=["no gap"]), ["tasks.1", "no gap"]),
-        (own(classnames=["a", "a"]), ["tasks.1.classnames", "non-unique"]),
+        (own(classnames=["a", "a"]), ["tasks.1.classnames", '"a" stands twice']),
         (own(source={"name": "locl"}), ["source", 'Did you mean "local"?']),
         (own(source={"name": "local"}), ["task other: source", '"path" is missing']),
         (own(source={"name": "local", "path": "x", "imgae": "i"}), ["task other: source", 'Did you mean "image"?']),

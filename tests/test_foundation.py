@@ -52,7 +52,7 @@ def test_registry_suggests_and_checks_options():
         DATA_SOURCES.get("minni")
     with pytest.raises(ConfigError, match=r'task x: source.*unknown key "sead".*Did you mean "seed"'):
         build_options(DATA_SOURCES, "mini", {"sead": 1}, "task x: source")
-    with pytest.raises(ConfigError, match=r"task x: source\.seed.*-1 is less than the minimum.*Seed of the generator"):
+    with pytest.raises(ConfigError, match=r"task x: source\.seed: must be at least 0, not -1.*Seed of the generator"):
         build_options(DATA_SOURCES, "mini", {"seed": -1}, "task x: source")
 
 

@@ -114,7 +114,7 @@ def test_every_model_of_a_report_has_files_and_records_of_its_own():
 def test_an_unknown_target_names_those_that_exist():
     config = copy.deepcopy(MINI)
     del config["targets"]["ablations"]
-    with pytest.raises(ConfigError, match=r'suite mini has no target "ablations"; it has: default, full'):
+    with pytest.raises(ConfigError, match=r'suite mini has no target "ablations"; it has: all, full'):
         Reports(Layout(load_suite(config))).target_files("ablations")(None)
 
 

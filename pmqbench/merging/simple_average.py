@@ -19,7 +19,7 @@ class SimpleAverage(Merger):
     """merged = 1/n sum_e expert_e."""
 
     def start(self, models: Models) -> MergeTensor:
-        """See Merger; needs no pass of its own."""
+        """Needs no pass beforehand: the mean of a tensor needs that tensor alone."""
 
         def merge_tensor(name: str) -> torch.Tensor:
             total = models.zeros(name)

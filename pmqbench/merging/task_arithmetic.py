@@ -26,7 +26,7 @@ class TaskArithmetic(Merger):
     ] = 0.3
 
     def start(self, models: Models) -> MergeTensor:
-        """See Merger; needs no pass of its own."""
+        """Needs no pass beforehand: a tensor's task vectors need that tensor alone."""
         scalings = per_expert(self.scaling, len(models.labels))
 
         def merge_tensor(name: str) -> torch.Tensor:

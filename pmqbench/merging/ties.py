@@ -73,7 +73,7 @@ class Ties(Merger):
     ] = None
 
     def start(self, models: Models) -> MergeTensor:
-        """See Merger."""
+        """Finds the trimming thresholds and elects the signs, in passes over all experts."""
         scalings, weights = per_expert(self.scaling, len(models.labels)), self.weights or [1.0] * len(models.labels)
         trimmed = self._trimmer(models)
         signs = self._elect(models, trimmed, weights)

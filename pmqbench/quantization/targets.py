@@ -14,7 +14,7 @@ def teacher_target(merged: Tensor, cross: Tensor, metric: Metric, anchor: float)
     """Minimiser W* (out, in) of sum_t c_t E|W x - W_t y|^2 + anchor * mu * |W - W_merged|_F^2.
 
     W* = (sum_t c_t W_t C_t + anchor mu W_merged) H_a^-1 = W_merged + R H_a^-1 with R = sum_t c_t (W_t C_t - W_merged H_t)
-    (E-PMQ, arXiv 2605.16882; with the merged model as teacher: QEP). In this form W* is W_merged bit for bit where R is zero.
+    (E-PMQ, arXiv 2605.16882). In this form W* is W_merged bit for bit where R is zero.
 
     Without an anchor nothing pulls towards W_merged: damping that a singular H needed then shrinks W* towards zero, as it does
     in N (H + d mu I)^-1. With an anchor, raised damping counts as a stronger anchor.
@@ -28,4 +28,15 @@ def teacher_target(merged: Tensor, cross: Tensor, metric: Metric, anchor: float)
     right = cross.double()
     if anchor == 0 and metric.raised > 0:
         right = right - metric.raised * metric.mu * merged
-    return (merged.double() + metric.solve(right)).to(merged.dtype)
+    return corrected_target(merged, right, metric)
+
+
+def corrected_target(merged: Tensor, cross: Tensor, metric: Metric) -> Tensor:
+    """W_merged + R (H + d mu I)^-1 (out, in): a correction of W_merged that damping of any size makes smaller (QEP's form).
+
+    Args:
+        merged: W_merged (out, in).
+        cross: R (out, in).
+        metric: factorised H + d mu I.
+    """
+    return (merged.double() + metric.solve(cross)).to(merged.dtype)

@@ -45,6 +45,7 @@ class Card:
 
     Attributes:
         loader: class whose from_pretrained loads the model.
+        arguments: keyword arguments of from_pretrained beside the folder.
         merge, quantizer: recipes as JSON.
         seed: calibration seed, or None.
         base: where the base comes from; experts: by task.
@@ -54,6 +55,7 @@ class Card:
     """
 
     loader: str
+    arguments: Mapping[str, Any]
     merge: Mapping[str, Any]
     quantizer: Mapping[str, Any]
     seed: int | None
@@ -83,7 +85,8 @@ def model_card(card: Card) -> str:
         f"# {card.merge['method']} + {method}, {grid}",
         f"{len(card.experts)} experts of one base, merged, then quantized with PMQ-Bench (post-merge quantization).",
         "## Load\n\n"
-        f'```python\nfrom transformers import {card.loader}\n\nmodel = {card.loader}.from_pretrained("<this folder>")\n```\n\n'
+        f"```python\nfrom transformers import {card.loader}\n\n"
+        f"model = {card.loader}.from_pretrained({_arguments(card)})\n```\n\n"
         + (PACKED_NOTE if rounded else "A plain float32 checkpoint: calibrated, not rounded."),
         f"## Accuracy\n\n{_accuracy(card.rows)}",
         f"## Size\n\n{card.size_bytes:,} bytes; the merged model at full precision has {card.full_bytes:,}: "
@@ -113,6 +116,10 @@ def model_card(card: Card) -> str:
         + " The experts may have terms of their own.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _arguments(card: Card) -> str:
+    return ", ".join(['"<this folder>"', *(f"{name}={value!r}" for name, value in card.arguments.items())])
 
 
 def _accuracy(rows: Mapping[str, Mapping[str, Record]]) -> str:

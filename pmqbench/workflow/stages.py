@@ -44,7 +44,7 @@ class Stages:
 
     def data_plan(self, wildcards: Any, output: Any) -> Plan:
         """The task whose splits are written."""
-        return {"task": self.data_tasks[wildcards.data_id].describe(), "strict": self.layout.suite.strict}
+        return {"task": self.data_tasks[wildcards.data_id].describe()}
 
     def data_code(self, wildcards: Any) -> str:
         """The data source, and the kind of task that writes its examples."""
@@ -197,7 +197,7 @@ class Stages:
     def quantizer_code(self, quantizer: QuantRecipe) -> str:
         """The one method used; of calibrated ones also what makes batches."""
         method = QUANTIZERS.get(quantizer.method_name).__module__
-        batches = [self.layout.protocol.task_class.__module__] if quantizer.method.calibrated else []
+        batches = [self.layout.protocol.batches_code] if quantizer.method.calibrated else []
         return self.layout.code("quantize_model", method, *batches)
 
     def quantized_code(self, wildcards: Any) -> str:

@@ -1,29 +1,38 @@
 """Options, schemas and checks that all merging methods share."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pmqbench.errors import ConfigError
 from pmqbench.merging.base import MERGERS
 
-OPTIONS = {
-    "simple_average": set(),
-    "task_arithmetic": {"scaling"},
-    "ties": {"scaling", "density", "trim", "zero_sign", "aggregate", "weights"},
-}
+PAGE = Path(__file__).parents[2] / "docs" / "merging.md"
+NAMES = MERGERS.names()  # whatever there is: a new method needs no line here
 
 
-def test_names() -> None:
-    assert MERGERS.names() == sorted(OPTIONS)
+def documented() -> dict[str, set[str]]:
+    """Method -> options, as the first table of docs/merging.md has them."""
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", PAGE.read_text(), re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", options)) for name, options in rows}
 
 
-@pytest.mark.parametrize("name", OPTIONS)
-def test_schema_describes_every_option(name: str) -> None:
-    properties = MERGERS.schema(name).get("properties", {})
-    assert set(properties) == OPTIONS[name]
-    assert all(option["description"] and "default" in option for option in properties.values())
+def test_the_page_has_every_option_of_the_methods_that_it_has() -> None:
+    assert {"simple_average", "task_arithmetic", "ties"} <= documented().keys()
+    for name, options in documented().items():
+        assert options == set(MERGERS.schema(name).get("properties", {})), name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_stands_in_a_file_of_its_name_and_describes_its_options(name: str) -> None:
+    assert MERGERS.get(name).__module__ == f"pmqbench.merging.{name}"
+    assert MERGERS.get(name).__doc__
+    for option, described in MERGERS.schema(name).get("properties", {}).items():
+        assert described.get("description"), option
+        assert "default" in described, option
 
 
 @pytest.mark.parametrize(

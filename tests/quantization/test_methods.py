@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from pmqbench.quantization.base import QUANTIZERS
 
-EXPECTED = {  # name: (calibrated, uses_experts)
+PAGE = Path(__file__).parents[2] / "docs" / "quantization.md"
+NAMES = QUANTIZERS.names()  # whatever there is: a new method needs no line here
+FLAGS = {  # name: (calibrated, uses_experts)
     "rtn": (False, False),
     "gptq": (True, False),
     "qep": (True, False),
@@ -19,23 +23,41 @@ EXPECTED = {  # name: (calibrated, uses_experts)
 }
 
 
-def test_registry_and_flags():
-    assert set(EXPECTED) <= set(QUANTIZERS.names())
-    for name, flags in EXPECTED.items():
-        method = QUANTIZERS.get(name)
-        assert (method.calibrated, method.uses_experts) == flags
-        assert (method().sampling() is not None) == flags[0]
+@pytest.mark.parametrize("name", FLAGS)
+def test_what_a_method_needs(name):
+    method = QUANTIZERS.get(name)
+    assert (method.calibrated, method.uses_experts) == FLAGS[name]
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_schema_describes_every_option(name):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_collects_something_exactly_if_it_is_calibrated(name):
+    method = QUANTIZERS.get(name)
+    assert (method().sampling() is not None) == method.calibrated
+    assert ("calibration_samples" in QUANTIZERS.schema(name)["properties"]) == method.calibrated
+    assert method.calibrated or not method.uses_experts
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_stands_in_a_file_of_its_name_and_describes_its_options(name):
     schema = QUANTIZERS.schema(name)
+    assert QUANTIZERS.get(name).__module__ == f"pmqbench.quantization.methods.{name}"
+    assert QUANTIZERS.get(name).__doc__
     assert schema["additionalProperties"] is False
     assert {"bits", "group_size", "symmetric", "range_search"} <= schema["properties"].keys()
-    assert ("calibration_samples" in schema["properties"]) == EXPECTED[name][0]
     for option, value in schema["properties"].items():
         assert value.get("description"), option
         assert "default" in value, option
+
+
+def test_the_page_has_every_option_of_the_methods_that_it_has():
+    """The two tables of docs/quantization.md that begin with a method's or an option's name."""
+    text = PAGE.read_text()
+    methods = set(re.findall(r"^\| `(\w+)` \|", text[text.index("## Methods") : text.index("### Options")], re.MULTILINE))
+    options = text[text.index("### Options") : text.index("### Ablations")]
+    assert set(FLAGS) <= methods
+    for name in methods:
+        missing = [option for option in QUANTIZERS.schema(name)["properties"] if f"`{option}`" not in options]
+        assert missing == [], name
 
 
 def test_defaults_are_those_of_the_method():

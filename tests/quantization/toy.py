@@ -39,7 +39,7 @@ class GatedStack(Blockwise, nn.Module):
                 f"body.{i}",
                 (
                     Group((f"body.{i}.gate", f"body.{i}.up"), norm=f"body.{i}.norm"),
-                    Group((f"body.{i}.down",), producer=f"body.{i}.up"),
+                    Group((f"body.{i}.down",), producer=f"body.{i}.up", mlp_output=True),
                 ),
                 class_token_layers=frozenset({f"body.{i}.gate"}) if i == blocks - 1 else frozenset(),
                 score_layers=frozenset({f"body.{i}.gate"}),

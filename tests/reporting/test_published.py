@@ -138,11 +138,11 @@ QUANTIZERS = {
     "rtn": quantizer("rtn", "rtn", Rtn()),
 }
 MODELS = [
-    ("base/b", None, None),
-    *((f"experts/{task}", None, None) for task in CLIP[:8]),
-    *((f"merged/{name}", merge, None) for name, merge in MERGES.items()),
+    ("base", "base/b", None, None),
+    *(("expert", f"experts/{task}", None, None) for task in CLIP[:8]),
+    *(("merged", f"merged/{name}", merge, None) for name, merge in MERGES.items()),
     *(
-        (f"quantized/{name}/{kind}/seed-{seed}", merge, quantizer)
+        ("quantized", f"quantized/{name}/{kind}/seed-{seed}", merge, quantizer)
         for name, merge in MERGES.items()
         for kind, quantizer in QUANTIZERS.items()
         for seed in (0, 1)
@@ -190,7 +190,7 @@ def test_a_suite_without_a_file_has_no_published_numbers():
         ({"rows": [{"label": "x", "kind": "base", "source": "s", "values": [1.0]}]}, ["x", "1 values for 2 tasks"]),
         ({"rows": [{"label": "x", "kind": "base", "source": "s"}]}, ["x", "0 values", "average alone"]),
         ({"rows": [{"label": "x", "kind": "base", "source": "t", "average": 1.0}]}, ["x", 'unknown source "t"']),
-        ({"rows": [{"label": "x", "kind": "bas", "source": "s", "average": 1.0}]}, ["rows.0.kind", "'bas' is not one of"]),
+        ({"rows": [{"label": "x", "kind": "bas", "source": "s", "average": 1.0}]}, ["rows.0.kind", 'not "bas"']),
         ({"rows": [{"label": "x", "kind": "base", "source": "s", "avrage": 1.0}]}, ["rows.0", 'Did you mean "average"?']),
         ({"tolerance": {"a": 1.0}}, ["tolerance", '"default" is missing']),
         ({"tolerance": {"default": 0.5, "c": 1.0}}, ["tolerance", "no task c"]),

@@ -2,11 +2,11 @@
 
 import pandas as pd
 import pytest
+from pmqbench.reporting.layer_plot import by_layer
 
 from pmqbench.files import write_json
 from pmqbench.records import write_record
 from pmqbench.reporting.collect import collect, collect_layers
-from pmqbench.reporting.layer_plot import by_layer
 from pmqbench.reporting.plots import by_bits, by_size, by_task
 from pmqbench.reporting.reproduction import compare_published
 from pmqbench.reporting.runs import logged_runs

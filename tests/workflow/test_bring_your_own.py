@@ -9,17 +9,26 @@ import pandas as pd
 from tests.workflow.conftest import ROOT, environment
 
 
-def test_the_example_runs_as_written(tmp_path):
+def test_the_example_runs_as_written_and_its_numbers_mean_something(tmp_path):
     page = (ROOT / "docs" / "bring-your-own.md").read_text()
     example = page[: page.index("## Models")]
-    blocks = dict(re.findall(r"```(python|yaml|console)\n(.*?)```", example, re.DOTALL))
+    parts = {kind: re.findall(rf"```{kind}\n(.*?)```", example, re.DOTALL) for kind in ("python", "yaml", "console")}
+    (code,), (config,) = parts["python"], parts["yaml"]
     run = {"cwd": tmp_path, "env": environment(), "capture_output": True, "text": True}
-    made = subprocess.run([sys.executable, "-c", blocks["python"]], **run)
+    made = subprocess.run([sys.executable, "-c", code], **run)
     assert made.returncode == 0, made.stderr[-3000:]
-    (tmp_path / "mine.yaml").write_text(blocks["yaml"])
-    command = blocks["console"].strip().replace("/path/to/PMQ-Bench", str(ROOT)).split()
-    done = subprocess.run([sys.executable, "-m", *command], **run)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    (tmp_path / "mine.yaml").write_text(config)
+    for command in parts["console"]:
+        words = command.strip().replace("/path/to/PMQ-Bench", str(ROOT)).split()
+        done = subprocess.run([sys.executable, "-m", *words], **run)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    assert (tmp_path / "mine.html").stat().st_size > 100_000
     table = pd.read_csv(tmp_path / "results/suites/mine/leaderboard.csv")
-    assert set(table["quantizer"].dropna()) >= {"full precision", "rtn", "gptq", "epmq"}
-    assert table[["fruit", "weather"]].notna().all().all()
+    averages = table.set_index("merge")["average"]
+    assert 30 < averages["pre-trained"] < 60  # two and three classes: 42 is chance
+    assert averages["individual experts"] > 85
+    ranked = table[table["rank"].notna()].set_index("quantizer")
+    assert set(ranked.index) == {"full precision", "rtn", "gptq", "epmq"}
+    assert averages["pre-trained"] + 20 < ranked.loc["full precision", "average"] < averages["individual experts"]
+    assert ranked["average"].min() > averages["pre-trained"] + 10
+    assert ranked["average"].nunique() > 1

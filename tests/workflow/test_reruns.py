@@ -122,7 +122,7 @@ MATRIX = {
     "`merging/engine.py`": lambda e: e.of_code("pmqbench/merging/engine.py"),
     "`quantization/solvers.py`": lambda e: e.of_code("pmqbench/quantization/solvers.py"),
     "`quantization/methods/awq.py`": lambda e: e.of_code("pmqbench/quantization/methods/awq.py"),
-    "`reporting/plots.py`": lambda e: e.of_code("pmqbench/reporting/plots.py"),
+    "`reporting/plots/average_by_bits.py`": lambda e: e.of_code("pmqbench/reporting/plots/average_by_bits.py"),
     "`reporting/statistics.py`": lambda e: e.of_code("pmqbench/reporting/statistics.py"),
     "a template of a task": lambda e: e.of_code("pmqbench/tasks/definitions/digits.json", edit=prompted),
     "config: `seeds: [0, 1]` -> `[0]`": lambda e: e.of_config(seeds(0)),
@@ -157,7 +157,7 @@ def test_an_edit_reruns_what_it_changes(matrix):
     assert matrix["`quantization/methods/awq.py`"].keys() <= {"calibrate_seeds", *EVALUATIONS, *REPORT}
     assert matrix["`quantization/methods/awq.py`"]["calibrate_seeds"] == 2
     assert "merge_experts" not in matrix["`quantization/solvers.py`"]
-    assert matrix["`reporting/plots.py`"].keys() == {"plot_comparison", "track_runs"}
+    assert matrix["`reporting/plots/average_by_bits.py`"].keys() == {"plot_comparison", "track_runs"}
     assert not matrix["`reporting/statistics.py`"].keys() - REPORT
     assert matrix["a template of a task"]["build_heads"] == 1
     assert "calibrate_seeds" in matrix["determinism in `torch_setup.py`"]

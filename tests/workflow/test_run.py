@@ -1,10 +1,13 @@
 """The tiny suite end to end: what it makes, that a second run does nothing, and what edits rerun."""
 
+import base64
 import json
 import re
 
 import pandas as pd
 import yaml
+
+from pmqbench.reporting import PLOTS
 
 CONFIG = ("--configfile", "tiny.yaml")
 COLUMNS = [
@@ -69,10 +72,14 @@ def test_nothing_half_written_is_left(done):
     assert [path for path in (done.work / "results").rglob(".*") if path.is_file()] == []
 
 
-def test_report_page(done):
+def test_the_report_page_holds_tables_and_plots_as_they_are(done):
     done.snakemake(*CONFIG, "--report", "report.html")
-    page = (done.work / "report.html").read_text()
-    assert "leaderboard" in page
+    embedded = re.findall(r'data:[^"]*;filename=([^;"]*);base64,([^"]*)', (done.work / "report.html").read_text())
+    shown = {name: base64.b64decode(content) for name, content in embedded}
+    folder = done.work / "results/suites/tiny"
+    files = [folder / "leaderboard.csv", folder / "comparisons.csv", *folder.glob("plots/*.svg")]
+    assert len(files) == 2 + len(PLOTS)
+    assert {file.name: shown.get(file.name) for file in files} == {file.name: file.read_bytes() for file in files}
 
 
 def test_the_joint_leaderboard_is_written_below_results_and_the_checkout_stays_as_it_is(edited):

@@ -28,17 +28,17 @@ class Awq(CalibratedQuantizer):
     ] = True
 
     def sampling(self) -> Sampling:
-        """See Quantizer."""
+        """Mean magnitudes of the inputs at full precision, and a few samples for the search."""
         return Sampling(sequential="none", absolute=True, probe_samples=self.search_samples, precision=self.forward_precision)
 
     def rescale(self, run: Run, block: Block, problems: list[Problem]) -> None:
-        """See Quantizer."""
+        """Folds the scales that lose least of the block's output."""
         from pmqbench.quantization.awq import fold_best_scales
 
         fold_best_scales(run, self, block, problems)
 
     def solve(self, problem: Problem) -> Solution:
-        """See Quantizer."""
+        """Rounds the scaled weights to nearest, on ranges clipped where that loses less of the output."""
         from pmqbench.quantization.awq import clipped_grid
         from pmqbench.quantization.base import UNROUNDED
         from pmqbench.quantization.solvers import round_target

@@ -52,7 +52,7 @@ class Epmq(SequentialQuantizer):
         return {"student": 0.0, "expert": 1.0, "mix": self.alpha}[self.target_inputs]
 
     def sampling(self) -> Sampling:
-        """See Quantizer."""
+        """Second moments, and cross moments with every task's expert."""
         return Sampling(
             sequential=self.sequential,
             task_weight=self.task_weight,
@@ -63,14 +63,14 @@ class Epmq(SequentialQuantizer):
         )
 
     def refit_norm(self, run: Run, block: Block, group: Group) -> None:
-        """See Quantizer."""
+        """Fits the norm to the experts' with `fit_norms`."""
         if self.fit_norms and group.norm is not None:
             from pmqbench.quantization.corrections import refit_norm
 
             refit_norm(run, block, group, self.norm_anchor)
 
     def solve(self, problem: Problem) -> Solution:
-        """See Quantizer."""
+        """Rounds the quadratic problem's minimiser in the anchored metric; fits biases with `fit_bias`."""
         from pmqbench.quantization.corrections import fitted_bias
         from pmqbench.quantization.metric import factorise
         from pmqbench.quantization.solvers import round_target

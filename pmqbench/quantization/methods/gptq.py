@@ -10,6 +10,8 @@ from pydantic import Field
 from pmqbench.quantization.base import QUANTIZERS, Sampling, SequentialQuantizer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pmqbench.quantization.problem import Problem, Solution
 
 
@@ -25,7 +27,7 @@ class Gptq(SequentialQuantizer):
     ] = "tokens"
 
     def sampling(self) -> Sampling:
-        """See Quantizer."""
+        """Second moments of the inputs alone."""
         return Sampling(
             sequential=self.sequential,
             task_weight=self.task_weight,
@@ -34,11 +36,15 @@ class Gptq(SequentialQuantizer):
         )
 
     def solve(self, problem: Problem) -> Solution:
-        """See Quantizer. Columns of inputs that are always zero become zero."""
+        """Rounds the merged weights."""
+        return self.rounded(problem, problem.weight, anchor=self.damping)
+
+    def rounded(self, problem: Problem, target: Tensor, anchor: float) -> Solution:
+        """GPTQ's rounding of `target` (out, in); columns of dead inputs become zero. `anchor` as in Solution."""
         from pmqbench.quantization.metric import factorise
         from pmqbench.quantization.solvers import round_target
 
         moments = problem.moments
         metric = factorise(moments.second, self.damping, where=problem.where, tokens=moments.tokens, act_order=self.act_order)
         live = moments.second.diagonal() != 0
-        return round_target(self, problem.weight * live, metric, "gptq", anchor=self.damping)
+        return round_target(self, target * live, metric, "gptq", anchor=anchor)

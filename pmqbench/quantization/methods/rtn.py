@@ -17,7 +17,7 @@ class Rtn(Quantizer):
     """(W_merged, no metric), solver nearest."""
 
     def solve(self, problem: Problem) -> Solution:
-        """See Quantizer."""
+        """Rounds the merged weights to nearest."""
         from pmqbench.quantization.solvers import round_target
 
         return round_target(self, problem.weight, None, "nearest")
