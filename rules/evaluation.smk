@@ -56,6 +56,7 @@ rule check_experts:
     params:
         published=REPORTS.published_experts(),
         strict=SUITE.strict,
+        made_of=[*REPORTS.expert_records(), *REPORTS.base_records()],
         code=REPORTS.code("check_experts"),
     script:
         "../scripts/check_experts.py"

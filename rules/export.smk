@@ -10,6 +10,7 @@ rule export_model:
         "../envs/pmqbench.yaml"
     params:
         plan=REPORTS.export_plan,
+        made_of=REPORTS.export_records,
         code=LAYOUT.code("export_model"),
     script:
         "../scripts/export_model.py"

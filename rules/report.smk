@@ -33,6 +33,7 @@ rule collect_warnings:
     params:
         suite=SUITE.name,
         stated=REPORTS.stated_warnings(),
+        made_of=REPORTS.manifests,
         code=REPORTS.code("collect_warnings"),
     script:
         "../scripts/collect_warnings.py"
@@ -152,6 +153,7 @@ rule join_leaderboards:
     conda:
         "../envs/pmqbench.yaml"
     params:
+        made_of=REPORTS.leaderboards(),
         code=REPORTS.code("join_leaderboards"),
     script:
         "../scripts/join_leaderboards.py"

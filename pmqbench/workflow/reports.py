@@ -176,6 +176,11 @@ class Reports:
             "base_records": self.base_records(),
         }
 
+    def export_records(self, wildcards: Any) -> list[str]:
+        """The records that a model's card shows."""
+        inputs = self.export_inputs(wildcards)
+        return [file for name, files in inputs.items() if name.endswith("_records") for file in files]
+
     def export_plan(self, wildcards: Any, output: Any) -> dict[str, Any]:
         """Folders and names."""
         folder = f"{EXPORTED}/{wildcards.exported}"
