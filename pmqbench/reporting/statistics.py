@@ -100,7 +100,7 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
     runs = arrange(records, tasks)
     run_values = runs.table["value"].to_numpy()[runs.rows]
     values = runs.means(run_values)
-    weights = {seeds: seed_weights(runs.suite, seeds) for seeds in map(runs.seeds_of, range(len(runs.entries)))}
+    weights = {seeds: seed_weights(runs.suite, seeds) for seeds in set(map(runs.seeds_of, range(len(runs.entries))))}
     low, high = np.zeros((2, *values.shape))
     replicates, fixed_seeds = np.zeros((2, len(runs.entries), REPLICATES))
     for column, task in enumerate(tasks):

@@ -14,6 +14,7 @@ from pmqbench.reporting.collect import DTYPES, collect, collect_layers, read_tab
 def written(tmp_path, rows):
     """Rows for `collect` whose records lie in files."""
     pairs = rows(merges={"ta": 0.6}, quantizers={"rtn": 0.0, "gptq": 0.1}, bits=(4,), n=20)
+    pairs[0][0].warnings.append("every answer is 3.")
     for record, row in pairs:
         row["path"] = tmp_path / row["path"]
         write_record(row["path"], record)
@@ -33,6 +34,7 @@ def test_columns_and_values_survive_the_file(tmp_path, written):
         outcomes = np.unpackbits(np.frombuffer(got["correct"], np.uint8), count=record.n)
         assert (outcomes == record.outcomes()).all()
         assert json.loads(got["provenance"]) == record.provenance
+        assert json.loads(got["warnings"]) == record.warnings
 
 
 def test_names_that_do_not_fit_the_kind(written):

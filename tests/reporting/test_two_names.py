@@ -2,12 +2,12 @@
 
 import pandas as pd
 import pytest
-from pmqbench.reporting.layer_plot import by_layer
 
 from pmqbench.files import write_json
 from pmqbench.records import write_record
+from pmqbench.reporting import PLOTS
 from pmqbench.reporting.collect import collect, collect_layers
-from pmqbench.reporting.plots import by_bits, by_size, by_task
+from pmqbench.reporting.plot_data import PlotData, draw
 from pmqbench.reporting.reproduction import compare_published
 from pmqbench.reporting.runs import logged_runs
 from pmqbench.reporting.statistics import UNCLEAR, compare, summarise
@@ -55,11 +55,10 @@ def test_two_names_of_one_quantizer_do_not_differ(frame, tasks):
 
 
 def test_plots_show_both_names(records, layers, tasks):
-    summary = summarise(records, tasks)
     deviations = layers(**OWN)
     again = deviations.replace({"merge": NAMES["merge"], "quantizer": NAMES["quantizer"]})
-    drawn = [by_task(summary, 4), by_bits(summary), by_size(summary), by_layer(pd.concat([deviations, again]), 4)]
-    for figure in drawn:
+    data = PlotData(summarise(records, tasks), pd.concat([deviations, again]), bits=4)
+    for figure in (draw(name, data) for name in PLOTS):
         titles = {axis.get_title() for axis in figure.axes}
         assert {"merge: ta", "merge: ta-too"} <= titles
         assert {"gptq", "gptq-too"} <= {text.get_text() for text in figure.legends[0].get_texts()}
