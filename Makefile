@@ -9,28 +9,34 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CONFIG := config/$(SUITE).yaml
-REPORT := results/suites/$(if $(filter all,$(TARGET)),$(SUITE),$(SUITE)-$(TARGET))
 RUN = $(BIN)/snakemake $(1) --cores $(CORES) --configfile $(CONFIG) --quiet reason $(SNAKEMAKE_ARGS)
+# The report's folder; fails with the list of targets if the suite has no such one.
+FOLDER = $(BIN)/python -m pmqbench.workflow $(CONFIG) "$(TARGET)"
 
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint report leaderboard export ui clean help install
+.PHONY: run test lint report leaderboard readme export ui clean help install
 
 run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full or ablations for more
 	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(filter-out config/schema.yaml,$(wildcard config/*.yaml)))"; exit 2; }
+	@$(FOLDER) > /dev/null
 	$(call RUN,$(TARGET))
-	@$(MAKE) --no-print-directory $(REPORT)/report.html
-	@$(BIN)/python -m pmqbench.reporting.terminal $(REPORT)
-
-$(REPORT)/report.html: $(REPORT)/leaderboard.csv
-	$(call RUN,$(TARGET)) --report $@
+	@report=$$($(FOLDER)) && $(MAKE) --no-print-directory REPORT=$$report $$report/report.html
+	@$(BIN)/python -m pmqbench.reporting.terminal $$($(FOLDER))
 
 report: install  ## Write the report page of SUITE again
-	$(call RUN,$(TARGET)) --report $(REPORT)/report.html
+	report=$$($(FOLDER)) && $(call RUN,$(TARGET)) --report $$report/report.html
 
-leaderboard: install  ## Join all suites' leaderboards into results/leaderboard.* and the README
+# The page follows every file that it shows.
+$(REPORT)/report.html: $(wildcard $(REPORT)/*.csv $(REPORT)/*.md $(REPORT)/plots/* docs/captions/*)
+	$(call RUN,$(TARGET)) --report $@
+
+leaderboard: install  ## Join all suites' leaderboards into results/leaderboard.*
 	$(call RUN,leaderboard)
+
+readme: install  ## Refresh the README's block and picture from SUITE's report
+	$(BIN)/python -m pmqbench.reporting.readme README.md $$($(FOLDER))
 
 export: install  ## Write SUITE's quantized models as folders that stock transformers loads
 	$(call RUN,export)

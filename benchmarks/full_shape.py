@@ -63,7 +63,7 @@ class Job:
     """One stage in a process of its own."""
 
     def __init__(self, model: str, folder: Path, samples: int, batch: int, threads: int) -> None:
-        from pmqbench.jobs import start_torch
+        from pmqbench.torch_setup import start_torch
 
         self.family_name, self.config = MODELS[model]
         self.family = FAMILIES.get(self.family_name)()

@@ -73,7 +73,7 @@ class Bench:
         from pmqbench.checkpoints import save_checkpoint
 
         data = {task.name: self.data(task, "train") for task in self.tasks}
-        self.source.fetch_base(self.folder / "base", self.family, data, self.tasks, BASE_THREADS)
+        self.source.fetch_base(self.folder / "base", self.family, data, self.tasks)
         for task in self.tasks:
             head = self.family.head(self.folder / "base", list(task.classnames), list(task.templates))
             save_checkpoint(self.head(task), head)
@@ -81,7 +81,7 @@ class Bench:
     def make_expert(self, task: Task) -> None:
         """One expert."""
         files = self.folder / "base", self.data(task, "train"), self.head(task)
-        self.source.fetch_expert(self.folder / task.name, self.family, task, *files, threads=1)
+        self.source.fetch_expert(self.folder / task.name, self.family, task, *files)
 
     def make_merge(self, name: str) -> None:
         """One merge at full precision."""
@@ -94,17 +94,13 @@ class Bench:
 
     def accuracies(self, model: str) -> list[float]:
         """Validation accuracy of a model on every task, percent."""
-        from safetensors.torch import load_file
-
-        from pmqbench.evaluation.zero_shot import classify
-        from pmqbench.tasks.splits import load_split
+        from pmqbench.evaluation.base import Assets
+        from pmqbench.evaluation.protocols.zero_shot import ZeroShot
 
         tower = self.family.build(self.folder / model)
-        outcomes = [
-            classify(tower, load_file(self.head(task)), *load_split(self.data(task, "validation")), 500, "cpu", model)
-            for task in self.tasks
-        ]
-        return [100 * outcome.accuracy for outcome in outcomes]
+        protocol, base = ZeroShot(), self.folder / "base"
+        splits = [protocol.examples(self.data(task, "validation"), Assets(base, self.head(task))) for task in self.tasks]
+        return [100 * protocol.evaluate(tower, split, "accuracy", 500, "cpu", model).value for split in splits]
 
     def nearest(self, task: Task) -> float:
         """Largest cosine between two classes of a task's head."""
@@ -171,7 +167,7 @@ def draw_samples() -> None:
     import numpy as np
 
     from pmqbench.files import atomic_path
-    from pmqbench.sources.mini_config import HELD_OUT_EVERY
+    from pmqbench.sources.mini import HELD_OUT_EVERY
     from pmqbench.tasks.definitions import load_task
 
     figure = plt.figure(figsize=(9.6, 8.4), layout="constrained")

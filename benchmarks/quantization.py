@@ -83,9 +83,9 @@ def reads_encoder(layer: str) -> bool:
 
 def run(options: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
     """One run in this process; what it took."""
-    from pmqbench.jobs import start_torch
     from pmqbench.quantization.base import QUANTIZERS
     from pmqbench.quantization.calibrate import quantize_model
+    from pmqbench.torch_setup import start_torch
 
     device = start_torch(options.threads)
     family_name, config = MODELS[options.model][0], first_blocks(MODELS[options.model][1], options.blocks)
@@ -165,10 +165,10 @@ def compare_solvers(threads: int) -> str:
     import torch
 
     from benchmarks.baselines import reference_columns, reference_factor
-    from pmqbench.jobs import start_torch
     from pmqbench.quantization.grid import fit_grid
     from pmqbench.quantization.metric import factorise
     from pmqbench.quantization.solvers import gptq
+    from pmqbench.torch_setup import start_torch
 
     device = start_torch(threads)
     torch.manual_seed(0)

@@ -105,6 +105,11 @@ def write_models(folder: Path, family_name: str, config: Mapping[str, Any], task
     torch.manual_seed(0)
     base = {name: random_tensor(name, torch.Size(shape)) for name, shape in shapes(family_name, config).items()}
     write_json(folder / family.config_file, config)
+    if family_name == "clip":
+        from pmqbench.families.clip import PREPROCESSOR, vision_config
+        from pmqbench.families.vision_config import stored_preprocessor
+
+        write_json(folder / PREPROCESSOR, stored_preprocessor(vision_config(config)))
     family.save(folder / "base", base, folder, {})
     for task in tasks:
         expert = {name: tensor + 0.05 * tensor.std() * torch.randn_like(tensor) for name, tensor in base.items()}

@@ -35,21 +35,27 @@ class Checkpoint:
         path: the file.
         slots: canonical name -> Slot; None takes every stored tensor under its own name.
         label: what messages call it ("expert digits"); the path by default.
+
+    Attributes:
+        origin: the file itself, behind the links of a results folder: what a user can mend.
     """
 
     def __init__(self, path: str | Path, slots: Mapping[str, Slot] | None = None, label: str = "") -> None:
         self.path = Path(path)
         self.label = label or str(path)
+        self.origin = self.path.resolve()
         try:
             with self._open() as file:
                 self._stored = set(file.keys())
         except FileNotFoundError as error:
-            raise DataError("there is no such checkpoint.", where=str(self.path), remedy="Check the path.") from error
+            raise DataError("there is no such checkpoint.", where=str(self.origin), remedy="Check the path.") from error
         except (SafetensorError, OSError) as error:
+            # Nobody is told to delete a file that the workflow did not write.
+            mend = "put a whole copy there" if self.path.is_symlink() else "delete it"
             raise DataError(
                 f"not a readable safetensors file ({error}).",
-                where=str(self.path),
-                remedy="It is corrupted or cut short: delete it and run again.",
+                where=str(self.origin),
+                remedy=f"It is corrupted or cut short: {mend} and run again.",
             ) from error
         self._slots = dict(slots) if slots is not None else {name: Slot(name) for name in sorted(self._stored)}
 
@@ -70,7 +76,7 @@ class Checkpoint:
             raise DataError(
                 f'tensor "{name}" is missing.',
                 where=self.label,
-                remedy=f"Is {self.path} a checkpoint of the suite's architecture?",
+                remedy=f"Is {self.origin} a checkpoint of the suite's architecture?",
             )
         slot = self._slots[name]
         with self._open() as file:
@@ -84,6 +90,17 @@ class Checkpoint:
         with self._open() as file:
             shape = tuple(file.get_slice(slot.stored).get_shape())
         return shape if slot.rows is None else (max(0, min(slot.rows[1], shape[0]) - slot.rows[0]), *shape[1:])
+
+    def left_over(self) -> list[str]:
+        """Names of the stored tensors that no canonical tensor is read from."""
+        return sorted(self._stored - {slot.stored for slot in self._slots.values()})
+
+    def left_over_tensor(self, stored: str) -> torch.Tensor | None:
+        """A stored tensor by the file's own name; None if there is none."""
+        if stored not in self._stored:
+            return None
+        with self._open() as file:
+            return file.get_tensor(stored)
 
     def loaded(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
         """The tensors named in `shapes`, float32, for a model of these shapes.
@@ -114,6 +131,33 @@ class Checkpoint:
         """(canonical name, tensor) one after the other."""
         for name in self.names():
             yield name, self.tensor(name)
+
+
+def check_same_layout(checkpoint: Checkpoint, base: Checkpoint) -> None:
+    """Raises DataError if `checkpoint` has not the base's tensors, shape by shape; reads headers only."""
+    check_complete(checkpoint)
+    own, known = set(checkpoint.names()), set(base.names())
+    for name in checkpoint.names():
+        if name not in known:
+            raise unlike(checkpoint, f'tensor "{name}" is not in the base ({base.label}).')
+    for name in base.names():
+        if name not in own:
+            raise unlike(checkpoint, f'tensor "{name}" is missing.')
+        if checkpoint.shape(name) != base.shape(name):
+            raise unlike(checkpoint, f'tensor "{name}" has shape {checkpoint.shape(name)}, in the base {base.shape(name)}.')
+
+
+def check_complete(checkpoint: Checkpoint) -> None:
+    """Raises DataError if a tensor of the checkpoint's own layout is not in its file."""
+    for name in checkpoint.names():
+        if name not in checkpoint:
+            raise unlike(checkpoint, f'tensor "{name}" is missing.')
+
+
+def unlike(checkpoint: Checkpoint, what: str) -> DataError:
+    """The error of a checkpoint that is not like the suite's base."""
+    remedy = f"Is {checkpoint.origin} of the suite's architecture, tuned from its base?"
+    return DataError(what, where=checkpoint.label, remedy=remedy)
 
 
 def check_finite(tensor: torch.Tensor, where: str) -> None:

@@ -21,7 +21,7 @@ from pmqbench.reporting.published import load_published
 from pmqbench.repositories import refuse_unpinned
 from pmqbench.sources.base import source_of
 from pmqbench.tasks.definitions import load_tasks, with_revisions
-from pmqbench.tasks.kinds import check_kinds
+from pmqbench.tasks.kinds.base import check_kinds
 
 SCHEMA = Path(__file__).parents[1] / "config" / "schema.yaml"
 RECIPES = SCHEMA.parent / "recipes"
@@ -119,7 +119,7 @@ class _Targets:
 
     def __init__(self, config: Mapping[str, Any], suite: Suite, family: Any) -> None:
         self.config, self.suite, self.family = config, suite, family
-        model = suite.base.model_config()
+        model = suite.base.model_config(family)
         self.shapes = family.linear_shapes(model) if model is not None else {}
 
     def all(self) -> dict[str, Target]:

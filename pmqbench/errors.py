@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class PMQError(Exception):
@@ -41,3 +42,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = sorted(map(str, known))
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f'Did you mean "{close[0]}"?' if close else f"Known: {', '.join(known) or 'none'}."
+
+
+def listed(items: Sequence[Any], most: int = 3) -> str:
+    """'a, b, c and 4 more'."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -111,8 +110,3 @@ def finish_model(job: Any, family: Any, folder: Path, made: Made, label: str) ->
         check_finite(tensor, f"{label}: {name}")
         size += tensor.nbytes
     write_manifest(job, folder, replace(made, size_bytes=size))
-
-
-def tracking_store() -> str:
-    """MLflow store: MLFLOW_TRACKING_URI if set, else a SQLite file in the results of the working directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('results/mlflow.db').resolve()}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ class Record:
         size_bytes: what the model's weights take in storage, quantized layers packed.
         seconds: wall-clock seconds of the evaluation of this task.
         peak_memory_mb: peak resident memory of the process so far.
-        provenance: what made it, see `provenance.provenance`.
+        provenance: what made it, from `provenance.provenance`.
+        warnings: sentences that reports repeat.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Record:
     seconds: float
     peak_memory_mb: float
     provenance: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
 
     def outcomes(self) -> np.ndarray:
         """Per-example correctness, uint8 (n,) of 0 and 1; DataError if the metric has none."""
@@ -77,7 +79,7 @@ def write_record(path: str | Path, record: Record) -> None:
 def read_record(path: str | Path) -> Record:
     """Reads a record; DataError names the file and what is missing or foreign in it."""
     value = read_json(path)
-    expected = {field.name for field in fields(Record)}
+    expected = {entry.name for entry in fields(Record)}
     if not isinstance(value, Mapping) or set(value) != expected:
         odd = sorted(set(value) ^ expected) if isinstance(value, Mapping) else type(value).__name__
         what = f"not a result record of this version (keys: {odd})."

@@ -55,6 +55,10 @@ class Registry(Generic[T]):
             raise ConfigError(f'unknown {self.kind} "{name}".', where=where, remedy=did_you_mean(name, self.names()))
         return self._classes[name]
 
+    def name_of(self, cls: type[T]) -> str:
+        """The name that a registered class goes by in configs."""
+        return next(name for name, known in self._classes.items() if known is cls)
+
     def schema(self, name: str, where: str = "") -> dict[str, Any]:
         """JSON schema of the options of `name`: types, ranges, defaults; unknown keys are refused."""
         from pydantic import TypeAdapter

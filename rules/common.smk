@@ -1,7 +1,7 @@
 # The checked suite, and the objects that know its layout: pmqbench/workflow/.
 from snakemake.exceptions import WorkflowError
 
-from pmqbench.config import check_files, load_suite
+from pmqbench.config import load_checked
 from pmqbench.errors import PMQError
 from pmqbench.workflow.layout import (
     DATA,
@@ -18,8 +18,7 @@ from pmqbench.workflow.reports import Reports
 from pmqbench.workflow.stages import Stages, code_of
 
 try:
-    check_files(workflow.configfiles)
-    SUITE = load_suite(config)
+    SUITE = load_checked(config, workflow.configfiles)
 except PMQError as error:
     raise WorkflowError(f"The configuration cannot be used: {error}") from None
 

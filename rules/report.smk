@@ -19,9 +19,29 @@ rule collect_records:
         "../scripts/collect_records.py"
 
 
+rule collect_warnings:
+    input:
+        manifests=REPORTS.manifests,
+        gates=REPORTS.gate,
+        records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
+    output:
+        f"{REPORT_FOLDERS}/{{report}}/warnings.json",
+    log:
+        "results/logs/collect_warnings/{report}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        suite=SUITE.name,
+        stated=REPORTS.stated_warnings(),
+        code=REPORTS.code("collect_warnings"),
+    script:
+        "../scripts/collect_warnings.py"
+
+
 rule rank_models:
     input:
-        f"{REPORT_FOLDERS}/{{report}}/records.parquet",
+        records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
+        warnings=f"{REPORT_FOLDERS}/{{report}}/warnings.json",
     output:
         csv=report(
             f"{REPORT_FOLDERS}/{{report}}/leaderboard.csv",
@@ -92,7 +112,7 @@ rule plot_comparison:
     params:
         tasks=list(LAYOUT.tasks),
         bits=LAYOUT.pairs[0][1].method.bits,
-        code=REPORTS.code("plot_comparison"),
+        code=REPORTS.plot_code(),
     script:
         "../scripts/plot_comparison.py"
 
@@ -114,6 +134,7 @@ rule track_runs:
         "../envs/pmqbench.yaml"
     params:
         suite="{report}",
+        results="results",
         store=REPORTS.tracking_store(),
         code=REPORTS.code("track_runs"),
     script:

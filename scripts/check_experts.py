@@ -1,23 +1,18 @@
-"""The gate before merging: compares each expert with its published value; warns, or stops a strict suite."""
-
-import sys
+"""The gate before merging: compares each expert with the base and its published value; warns, or stops a strict suite."""
 
 from pmqbench.files import write_json
 from pmqbench.jobs import logger, run_job
 from pmqbench.records import read_record
-from pmqbench.reporting.gates import REMEDY, check_experts, gate_warnings, refuse
+from pmqbench.reporting.gates import check_experts, gate_warnings, refuse
 
 
 def main(job):
-    gates = check_experts(map(read_record, job.input.experts), **job.params.published)
-    warnings = gate_warnings(gates)
+    experts, base = (map(read_record, records) for records in (job.input.experts, job.input.base))
+    gates = check_experts(experts, base, **job.params.published)
     if job.params.strict:
-        refuse(warnings)
-    for warning in warnings:
+        refuse(gates)
+    for warning in gate_warnings(gates):
         logger.warning("%s", warning)
-        sys.stderr.write(f"WARNING: {warning}\n")
-    if warnings:
-        sys.stderr.write(f"WARNING: {REMEDY}\n")
     write_json(job.output[0], gates)
 
 

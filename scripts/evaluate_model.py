@@ -6,7 +6,7 @@ from pathlib import Path
 from pmqbench.evaluation.base import PROTOCOLS, Assets
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json
-from pmqbench.jobs import device_name, run_job
+from pmqbench.jobs import device_name, run_job, taken_warnings
 from pmqbench.provenance import peak_memory_mb, provenance
 from pmqbench.records import Record, pack_outcomes, write_record
 from pmqbench.torch_setup import start_torch
@@ -44,6 +44,7 @@ def main(job):
                 seconds=round(time.perf_counter() - started, 4),
                 peak_memory_mb=peak_memory_mb(),
                 provenance=made,
+                warnings=taken_warnings(),
             )
             write_record(path, record)
 

@@ -22,6 +22,7 @@ def main(job):
     }
     card = Card(
         loader=deployed.loader,
+        arguments=deployed.arguments,
         merge=merged["recipe"],
         quantizer=quantizer,
         seed=manifest["recipe"]["seed"],

@@ -18,7 +18,7 @@ def main(job):
     folder = Path(plan["folder"])
     tasks = [task_of(description) for description in plan["tasks"]]
     data = {task.name: Path(path) for task, path in zip(tasks, job.input.data, strict=True)}
-    found = source_of(plan["source"], "base").fetch_base(folder, family, data, tasks, job.threads) or {}
+    found = source_of(plan["source"], "base").fetch_base(folder, family, data, tasks) or {}
     finish_model(job, family, folder, Made({"source": plan["source"], **found}, data, started), "base")
 
 

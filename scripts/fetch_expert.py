@@ -18,7 +18,8 @@ def main(job):
     folder, base = Path(plan["folder"]), Path(plan["base"])
     inputs = {name: Path(job.input[name]) for name in ("data", "head") if job.input.get(name)}
     source = source_of(plan["source"], "experts")
-    found = source.fetch_expert(folder, family, task, base, inputs.get("data"), inputs.get("head"), job.threads) or {}
+    found = source.fetch_expert(folder, family, task, base, inputs.get("data"), inputs.get("head")) or {}
+    family.admit(folder, base, f"expert {task.name}")
     recipe = {"source": plan["source"], "task": task.name, **found}
     finish_model(job, family, folder, Made(recipe, inputs, started), f"expert {task.name}")
 

@@ -21,6 +21,8 @@ def main(job):
         recipe["options"] = recipe["options"] | {"scaling": read_json(job.input.tuning[0])["chosen"]}
     base, folder = Path(plan["base"]), Path(plan["folder"])
     experts = {task: Path(path) for task, path in plan["experts"].items()}
+    for task, path in experts.items():
+        family.check_like(path, base, f"expert {task}")
     checkpoints = [family.checkpoint(path, f"expert {task}") for task, path in experts.items()]
     merged = merge(merger_of(recipe), family.checkpoint(base, "base"), checkpoints)
     family.save(folder, merged, base, {"recipe": recipe["method"]})

@@ -10,6 +10,7 @@ from pmqbench.jobs import Made, run_job, write_manifest
 from pmqbench.quantization.base import quantizer_of
 from pmqbench.quantization.calibrate import Expert, quantize_model
 from pmqbench.quantization.packing import save_packed
+from pmqbench.quantization.streams import calibration_counts
 from pmqbench.torch_setup import start_torch
 
 
@@ -29,11 +30,12 @@ def main(job):
         started = time.perf_counter()
         folder, seed = Path(wanted["folder"]), wanted["seed"]
         calibration = {} if seed is None else calibration_batches(job, family, method.calibration_samples, seed)
+        counts = calibration_counts(calibration, method.calibration_samples, plan["strict"]) if calibration else {}
         quantized = quantize_model(family.build(merged, "merged model").to(device), method, calibration, experts)
         family.save(folder, quantized.tensors, merged, {"method": plan["recipe"]["method"]})
         size = save_packed(folder / "packed.safetensors", quantized.tensors, quantized.codes)
         write_json(folder / "layers.json", quantized.records)
-        recipe = {"quantizer": plan["recipe"], "seed": seed}
+        recipe = {"quantizer": plan["recipe"], "seed": seed, "calibration_samples": counts}
         write_manifest(job, folder, Made(recipe, inputs, started, size, device))
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pmqbench.files import read_json
 from pmqbench.jobs import run_job
 from pmqbench.reporting.collect import read_table
 from pmqbench.reporting.statistics import compare, summarise
@@ -9,9 +10,9 @@ from pmqbench.reporting.tables import write_tables
 
 
 def main(job):
-    summary = summarise(read_table(job.input[0]), job.params.tasks)
+    summary = summarise(read_table(job.input.records), job.params.tasks)
     pairs = compare(summary, job.params.reference)
-    write_tables(summary, pairs, **{name: Path(path) for name, path in job.output.items()})
+    write_tables(summary, pairs, read_json(job.input.warnings), **{name: Path(path) for name, path in job.output.items()})
 
 
 run_job(main, snakemake)

@@ -4,14 +4,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pmqbench.files import write_json
-from pmqbench.jobs import run_job, tracking_store
+from pmqbench.jobs import run_job
 from pmqbench.reporting.collect import read_table
-from pmqbench.reporting.tracking import track
+from pmqbench.reporting.tracking import track, tracking_store
 
 
 def main(job):
     counts = track(
-        read_table(job.input.records), job.params.suite, [Path(path) for path in job.input.artefacts], tracking_store()
+        read_table(job.input.records),
+        job.params.suite,
+        [Path(path) for path in job.input.artefacts],
+        tracking_store(job.params.results),
     )
     write_json(job.output[0], asdict(counts))
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pmqbench import code_hash as hashing
 from pmqbench.errors import ConfigError, DataError, did_you_mean
 from pmqbench.files import atomic_path, check_name, hash8, read_json, write_json
 from pmqbench.options import build_options
@@ -57,32 +56,6 @@ def test_registry_suggests_and_checks_options():
         build_options(DATA_SOURCES, "mini", {"seed": -1}, "task x: source")
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A package `pkg`: a imports b inside a function; c stands alone."""
-    folder = tmp_path / "pkg"
-    folder.mkdir()
-    (folder / "__init__.py").write_text("")
-    (folder / "a.py").write_text("def f():\n    from pkg import b\n    return b\n")
-    (folder / "b.py").write_text("X = 1\n")
-    (folder / "c.py").write_text("import json\n")
-    monkeypatch.setattr(hashing, "ROOT", tmp_path)
-    monkeypatch.setattr(hashing, "PACKAGE", "pkg")
-    hashing._imports.cache_clear()
-    yield folder
-    hashing._imports.cache_clear()
-
-
-def test_code_hash_follows_imports_and_nothing_else(package):
-    before = hashing.code_hash("pkg.a")
-    (package / "c.py").write_text("import os\n")
-    hashing._imports.cache_clear()
-    assert hashing.code_hash("pkg.a") == before
-    (package / "b.py").write_text("X = 2\n")
-    hashing._imports.cache_clear()
-    assert hashing.code_hash("pkg.a") != before
-
-
 def record():
     correct = np.array([True, False, True, True, False, True, True, True, False])
     return Record(
@@ -117,11 +90,3 @@ def test_foreign_records_are_refused(tmp_path):
     write_json(tmp_path / "r.json", {"model": "x", "accuracy": 1})
     with pytest.raises(DataError, match=r"r\.json.*not a result record.*accuracy"):
         read_record(tmp_path / "r.json")
-
-
-def test_code_hash_ignores_imports_for_type_checkers(package):
-    (package / "c.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pkg import b\n")
-    before = hashing.code_hash("pkg.c")
-    (package / "b.py").write_text("X = 2\n")
-    hashing._imports.cache_clear()
-    assert hashing.code_hash("pkg.c") == before

@@ -11,15 +11,13 @@ import numpy as np
 
 from pmqbench.errors import DataError
 from pmqbench.evaluation.base import Score
-from pmqbench.tasks.text import encode, padded
+from pmqbench.tasks.text import MAX_ANSWER_TOKENS, encode, padded
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
 log = logging.getLogger(__name__)
-
-MAX_ANSWER_TOKENS = 10  # the start token included: `max_length` of the reference protocol
 
 
 class Generator(Protocol):
@@ -44,8 +42,8 @@ def answers(model: Generator, tokenizer: Tokenizer, prompts: Sequence[str], batc
 
 
 def exact_match(made: Sequence[str], targets: Sequence[str], where: str) -> Score:
-    """Share of answers that are their target, letter by letter; binomial standard error."""
-    correct = np.array([answer == target for answer, target in zip(made, targets, strict=True)])
+    """Share of answers that are their target, letter by letter but for spaces around; binomial standard error."""
+    correct = np.array([answer.strip() == target.strip() for answer, target in zip(made, targets, strict=True)])
     accuracy = float(correct.mean())
     return Score(accuracy, math.sqrt(accuracy * (1 - accuracy) / len(correct)), len(correct), correct)
 

@@ -6,7 +6,7 @@ A family knows nothing of quantization; quantization knows nothing of CLIP or T5
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -82,7 +82,7 @@ class BlockModel(Protocol):
         """Model input -> the state that enters the first block.
 
         An input is a tensor or a mapping of tensors whose first dimension are the samples: uint8 images (n, 3, h, w), token ids
-        and masks (n, tokens).
+        and masks (n, tokens). It may be on another device than the model.
         """
 
     def run_stage(self, block: Block, stage: int, state: Any) -> Any:
@@ -121,13 +121,37 @@ class Blockwise:
 class Family(Protocol):
     """How checkpoints of a family read, save and become a model. Implementations: one file each in this package.
 
-    Which files make a model, and how they come into its folder, is `files.ModelFiles`, which families inherit.
+    Families inherit what has to do with files from `files.ModelFiles`.
 
     Attributes:
         protocol: name of the evaluation protocol, a file of pmqbench/evaluation/protocols/.
+        weights_file, config_file: names in a model's folder.
+        model_files: names of all files that make a model.
+        exported_files: names of `Deployed.files`.
     """
 
     protocol: ClassVar[str]
+    weights_file: ClassVar[str]
+    config_file: ClassVar[str]
+    exported_files: ClassVar[tuple[str, ...]]
+
+    @property
+    def model_files(self) -> tuple[str, ...]: ...  # noqa: D102 - an attribute of the protocol
+
+    def needed(self, names: Collection[str], base: bool, where: str) -> list[str]:
+        """Those of a folder's or repository's files that make a model, or a base; DataError if it is none."""
+
+    def config_name(self, names: Collection[str]) -> str:
+        """Which of the needed files is the model's config."""
+
+    def bring(self, files: Mapping[str, Path], folder: Path, base: bool) -> None:
+        """Puts needed files, by name, into a model's folder."""
+
+    def admit(self, expert: Path, base: Path, label: str) -> None:
+        """Makes what was brought into a folder an expert of the base's suite; DataError if it is unlike the base."""
+
+    def check_like(self, expert: Path, base: Path, label: str) -> None:
+        """DataError if an expert is unlike the base in what the forward pass reads."""
 
     def checkpoint(self, folder: Path, label: str = "") -> Checkpoint:
         """The merged-and-quantized part of the base, an expert or a merged model in `folder`, under canonical names."""
@@ -144,12 +168,20 @@ class Family(Protocol):
     def deployed(self, folder: Path, base: Path) -> Deployed:
         """How transformers loads the model of `folder`; processor or tokenizer are those of the `base`'s folder."""
 
+
+class ZeroShotFamily(Family, Protocol):
+    """A family whose protocol `uses_heads`: class names, put into prompts, become the classifier of a task."""
+
     def head(self, base: Path, classnames: list[str], templates: list[str]) -> dict[str, torch.Tensor]:
-        """The task's zero-shot head from the base; only families with the protocol "zero_shot" have it.
+        """The task's zero-shot head from the base.
 
         Returns:
-            {"classes": (classes, dim) normalised, "projection": (dim, width) of the tower, "logit_scale": () exponentiated}.
+            {"classes": (classes, dim) normalised, "logit_scale": () factor of cosines, and, where the model's features are
+            projected before they are compared, "projection": (dim, width)}.
         """
 
+
+DECODER_START = 0
+"""Token that decoders start from and that pads answers; families of text-to-text models refuse those with another."""
 
 FAMILIES: Registry[Any] = Registry("model family", "pmqbench.families")

@@ -2,29 +2,32 @@
 
 Reading unpacks in_proj into q, k, v rows without a copy of the file; saving packs them again, exactly. Folders have
 open_clip's hub layout: `open_clip_config.json` and `open_clip_model.safetensors` (a whole CLIP, or the `visual.` tensors only).
+The projection and the text tower are the base's, for every model of a suite. open_clip itself is imported for heads alone.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pmqbench.checkpoints import Checkpoint, Slot, save_checkpoint
+from pmqbench.checkpoints import Checkpoint, Slot, save_checkpoint, unlike
 from pmqbench.errors import DataError
 from pmqbench.families.base import FAMILIES
-from pmqbench.families.files import Deployed, ModelFiles
+from pmqbench.families.files import Deployed, ModelFiles, read_object
+from pmqbench.families.open_clip_config import CONFIG, vision_config
 from pmqbench.families.vision_config import VisionConfig, deployed_tower, tower_names
-from pmqbench.files import read_json
 
 if TYPE_CHECKING:
+    import open_clip
     import torch
 
     from pmqbench.families.vit import VisionTower
 
-WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+PROJECTION = "visual.proj"
 
 OUTER = {
     "embeddings.class_embedding": "visual.class_embedding",
@@ -51,64 +54,61 @@ class OpenClip(ModelFiles):
     weights_file = WEIGHTS
     config_file = CONFIG
     exported_files = ("preprocessor_config.json",)
+    shared_tensors = (PROJECTION,)
+    unused_tensors = (
+        "transformer.*",
+        "token_embedding.weight",
+        "positional_embedding",
+        "ln_final.*",
+        "text_projection",
+        "logit_scale",
+        "logit_bias",
+    )
+    buffers = ("attn_mask",)
     protocol = "zero_shot"
 
+    def traits(self, folder: Path) -> dict[str, Any]:
+        """The tower's shape and pixel normalisation."""
+        return asdict(read_config(folder))
+
     def checkpoint(self, folder: Path, label: str = "") -> Checkpoint:
-        """See Family."""
-        config = vision_config(read_json(Path(folder) / CONFIG))
+        """The tower, q, k and v apart."""
+        config = read_config(folder)
         return Checkpoint(Path(folder) / WEIGHTS, {name: slot(name, config.width) for name in tower_names(config)}, label)
 
     def save(self, folder: Path, tensors: Mapping[str, torch.Tensor], config_from: Path, metadata: Mapping[str, str]) -> None:
-        """See Family."""
+        """Packs the tower again, in open_clip's layout, without a projection."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(folder / WEIGHTS, pack(tensors), metadata)
         shutil.copyfile(Path(config_from) / CONFIG, folder / CONFIG)
 
     def build(self, folder: Path, label: str = "") -> VisionTower:
-        """See Family."""
+        """The tower with the config's own pixel normalisation."""
         from pmqbench.families.vit import build_tower
 
-        return build_tower(vision_config(read_json(Path(folder) / CONFIG)), self.checkpoint(folder, label))
+        return build_tower(read_config(folder), self.checkpoint(folder, label))
 
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-        """See Family."""
+        """Of the vision tower."""
         return vision_config(config).linear_shapes()
 
     def deployed(self, folder: Path, base: Path) -> Deployed:
-        """See Family: transformers' layout."""
-        return deployed_tower(vision_config(read_json(Path(folder) / CONFIG)))
+        """In transformers' layout, as a CLIPVisionModel."""
+        return deployed_tower(read_config(folder))
 
     def head(self, base: Path, classnames: list[str], templates: list[str]) -> dict[str, torch.Tensor]:
-        """See Family; needs the whole CLIP in `base`."""
-        from pmqbench.families.open_clip_text import zero_shot_head
+        """From the base's text tower: `base` must hold the whole CLIP."""
+        from open_clip import SimpleTokenizer
 
-        return zero_shot_head(Path(base), classnames, templates)
+        model = load_clip(Path(base))
+        return head_of(model, SimpleTokenizer(context_length=model.context_length), classnames, templates)
 
 
-def vision_config(config: Mapping[str, Any]) -> VisionConfig:
-    """VisionConfig from an open_clip config ({"model_cfg": ..., "preprocess_cfg": ...}); refuses towers of another kind."""
-    model, vision = config["model_cfg"], config["model_cfg"]["vision_cfg"]
-    foreign = [key for key in ("timm_model_name", "attentional_pool", "ls_init_value", "no_ln_pre") if vision.get(key)]
-    if foreign or isinstance(vision["layers"], list) or vision.get("pool_type", "tok") != "tok":
-        raise DataError(
-            f"this open_clip vision tower is not a plain ViT ({', '.join(foreign) or 'layers, pool_type'}).",
-            where=CONFIG,
-            remedy="Use a ViT of the OpenAI kind, e.g. ViT-B-32.",
-        )
-    preprocess = config["preprocess_cfg"]
-    return VisionConfig(
-        width=vision["width"],
-        layers=vision["layers"],
-        heads=vision["width"] // vision.get("head_width", 64),
-        mlp_width=int(vision["width"] * vision.get("mlp_ratio", 4.0)),
-        image_size=vision["image_size"],
-        patch_size=vision["patch_size"],
-        activation="quick_gelu" if model.get("quick_gelu") else "gelu",
-        eps=1e-5,
-        mean=tuple(preprocess["mean"]),
-        std=tuple(preprocess["std"]),
-    )
+def read_config(folder: Path) -> VisionConfig:
+    """The tower's shape and pixel normalisation from a folder's config."""
+    path = Path(folder) / CONFIG
+    return vision_config(read_object(path), str(path.resolve()))
 
 
 def slot(name: str, width: int) -> Slot:
@@ -146,3 +146,41 @@ def pack(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if where.rows is not None:
             rows.setdefault(where.stored, {})[where.rows[0]] = tensors[name]
     return packed | {stored: torch.cat([parts[start] for start in sorted(parts)]) for stored, parts in rows.items()}
+
+
+def load_clip(folder: Path) -> open_clip.CLIP:
+    """The whole open_clip model of `folder`, float32, eval mode; DataError if config and weights are not of one model."""
+    import open_clip
+
+    read_config(folder)
+    checkpoint = Checkpoint(folder / WEIGHTS, label=str((folder / WEIGHTS).resolve()))
+    try:
+        model = open_clip.CLIP(**read_object(folder / CONFIG)["model_cfg"])
+    except TypeError as error:  # a key of text_cfg that open_clip does not take, or one that it needs
+        where = str((folder / CONFIG).resolve())
+        raise DataError(f"open_clip cannot build this model: {error}.", where=where, remedy="Mend the config.") from error
+    unknown = sorted(set(checkpoint.names()) - model.state_dict().keys() - {"attn_mask"})
+    if unknown:
+        raise unlike(checkpoint, f'tensor "{unknown[0]}" is no part of the model that its config describes.')
+    model.load_state_dict(checkpoint.loaded({name: tuple(t.shape) for name, t in model.state_dict().items()}))
+    return model.float().eval()
+
+
+def head_of(
+    model: open_clip.CLIP, tokenize: open_clip.SimpleTokenizer, classnames: list[str], templates: list[str]
+) -> dict[str, torch.Tensor]:
+    """CLIP's zero-shot classifier (Radford et al., 2021): normalised mean over templates of normalised text embeddings.
+
+    Returns:
+        classes (classes, dim), projection (dim, width) of the vision tower, logit_scale () already exponentiated.
+    """
+    import torch
+
+    prompts = [template.format(name) for name in classnames for template in templates]
+    with torch.no_grad():
+        embeddings = model.encode_text(tokenize(prompts), normalize=True).view(len(classnames), len(templates), -1)
+    return {
+        "classes": torch.nn.functional.normalize(embeddings.mean(dim=1), dim=-1),
+        "projection": model.visual.proj.detach().T.contiguous(),
+        "logit_scale": model.logit_scale.detach().exp(),
+    }

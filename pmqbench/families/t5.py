@@ -6,25 +6,20 @@ output. Canonical names are those of transformers' state dict, with the shared e
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pmqbench.checkpoints import Checkpoint, Slot, save_checkpoint
-from pmqbench.errors import DataError
+from pmqbench.checkpoints import Checkpoint, Slot, unlike
 from pmqbench.families.base import FAMILIES
-from pmqbench.families.files import Deployed, ModelFiles
-from pmqbench.families.t5_config import t5_config
-from pmqbench.files import read_json
+from pmqbench.families.files import TOKENIZER, Deployed, ModelFiles, read_object
+from pmqbench.families.t5_config import T5Config, t5_config
 
 if TYPE_CHECKING:
-    import torch
-
     from pmqbench.families.t5_model import T5Model
 
-WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SHARED, HEAD = "shared.weight", "lm_head.weight"
 COPIES = (SHARED, "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", HEAD)
 
@@ -37,46 +32,60 @@ class T5(ModelFiles):
     weights_file = WEIGHTS
     config_file = CONFIG
     base_files = (TOKENIZER,)
+    required_base_files = (TOKENIZER,)
+    shared_files = (TOKENIZER,)
     exported_files = (TOKENIZER,)
+    # Copies of the embedding (checked below), and a table that the first T5s stored and no model reads.
+    buffers = (*COPIES, "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight")
     protocol = "text_to_text"
 
-    def needed(self, names: Collection[str], base: bool, where: str) -> list[str]:
-        """See ModelFiles; a base without its tokenizer can neither be calibrated nor asked."""
-        if base and TOKENIZER not in names:
-            remedy = "Write it with AutoTokenizer.from_pretrained(...).save_pretrained(...)."
-            raise DataError(f"there is no {TOKENIZER}.", where=where, remedy=remedy)
-        return super().needed(names, base, where)
+    def traits(self, folder: Path) -> dict[str, Any]:
+        """The config, and whether the vocabulary projection is the shared embedding."""
+        tied = HEAD not in self.checkpoint(folder).names()
+        return asdict(read_config(folder)) | {"tied_head": tied}
+
+    def check_like(self, expert: Path, base: Path, label: str) -> None:
+        """As every family; also that no copy of the embedding differs from it."""
+        super().check_like(expert, base, label)
+        for folder, name in ((base, "base"), (expert, label)):
+            check_copies(self.checkpoint(folder, name))
 
     def checkpoint(self, folder: Path, label: str = "") -> Checkpoint:
-        """See Family; the whole model."""
-        path, config = Path(folder) / WEIGHTS, read_json(Path(folder) / CONFIG)
+        """The whole model, with the embedding once."""
+        path = Path(folder) / WEIGHTS
         stored = Checkpoint(path, None, label)
-        names = t5_config(config).shapes(has_own_head(stored, config))
+        names = read_config(folder).shapes(has_own_head(stored, read_object(Path(folder) / CONFIG)))
         embedding = next((name for name in COPIES if name in stored), SHARED)
         return Checkpoint(path, {name: Slot(embedding if name == SHARED else name) for name in names}, label)
 
-    def save(self, folder: Path, tensors: Mapping[str, torch.Tensor], config_from: Path, metadata: Mapping[str, str]) -> None:
-        """See Family; transformers' from_pretrained loads the folder, and ties what is tied."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(folder / WEIGHTS, tensors, {"format": "pt", **metadata})
-        shutil.copyfile(Path(config_from) / CONFIG, folder / CONFIG)
-
     def build(self, folder: Path, label: str = "") -> T5Model:
-        """See Family."""
+        """Encoder and decoder."""
         from pmqbench.families.t5_model import build_t5
 
-        return build_t5(t5_config(read_json(Path(folder) / CONFIG)), self.checkpoint(folder, label))
+        return build_t5(read_config(folder), self.checkpoint(folder, label))
 
     def deployed(self, folder: Path, base: Path) -> Deployed:
-        """See Family; what transformers left out of a config as its default stays left out."""
-        config = read_json(Path(folder) / CONFIG) | {"architectures": ["T5ForConditionalGeneration"]}
+        """As T5ForConditionalGeneration; what transformers left out of a config as its default stays left out."""
+        config = read_object(Path(folder) / CONFIG) | {"architectures": ["T5ForConditionalGeneration"]}
         tokenizer = (Path(base) / TOKENIZER).read_text(encoding="utf-8")
         return Deployed("T5ForConditionalGeneration", config, {TOKENIZER: tokenizer}, ("lm_head",))
 
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-        """See Family."""
+        """Of the encoder's blocks, then of the decoder's."""
         return t5_config(config).linear_shapes()
+
+
+def read_config(folder: Path) -> T5Config:
+    """The model's config file."""
+    path = Path(folder) / CONFIG
+    return t5_config(read_object(path), str(path.resolve()))
+
+
+def check_copies(checkpoint: Checkpoint) -> None:
+    """Raises DataError if a stored copy of the embedding is none: T5 has one embedding, which is what is merged."""
+    for name in set(checkpoint.left_over()) & set(COPIES):
+        if not bool((checkpoint.left_over_tensor(name) == checkpoint.tensor(SHARED)).all()):
+            raise unlike(checkpoint, f'"{name}" is no copy of "{SHARED}".')
 
 
 def has_own_head(stored: Checkpoint, config: Mapping[str, Any]) -> bool:

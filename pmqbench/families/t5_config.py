@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pmqbench.errors import DataError
-from pmqbench.families.base import Block, Group
+from pmqbench.families.base import DECODER_START, Block, Group
 
+SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads", "num_layers")
 ACTIVATIONS = ("relu", "gelu", "gelu_new", "silu")
-START = 0  # T5's padding token, which is also what its decoder starts from
 
 
 @dataclass(frozen=True)
@@ -109,28 +109,35 @@ class T5Config:
         return Block(block, tuple(groups), score_layers=scores, also=also, wide=frozenset(range(0, ends, 2)))
 
 
-def t5_config(config: Mapping[str, Any]) -> T5Config:
+def t5_config(config: Mapping[str, Any], where: str = "config.json") -> T5Config:
     """T5Config from a transformers config file; refuses what is not a T5 of this kind.
 
+    Args:
+        config: the file's content.
+        where: what messages call the file.
+
     Raises:
-        DataError: another model type, a missing size, an unknown activation, or padding and start tokens other than 0.
+        DataError: another model type, a missing size, an unknown activation, padding and start tokens other than 0, several end
+            tokens, or weights that are quantized already.
     """
-    missing = [k for k in ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads", "num_layers") if k not in config]
+    missing = [key for key in SIZES if not isinstance(config.get(key), int)]
     feed_forward = config.get("feed_forward_proj", "relu")
     activation = {"gated-gelu": "gelu_new"}.get(feed_forward, feed_forward.rsplit("-", 1)[-1])
-    tokens = [config.get(key, START) for key in ("pad_token_id", "decoder_start_token_id")]
+    tokens = [config.get(key, DECODER_START) for key in ("pad_token_id", "decoder_start_token_id")]
+    end = config.get("eos_token_id", 1)
     reasons = [
         *([f"model_type is {config.get('model_type')}"] if config.get("model_type") != "t5" else []),
-        *([f"{', '.join(missing)} missing"] if missing else []),
+        *([f"{', '.join(missing)} missing, or no whole number"] if missing else []),
         *([f"activation {activation} unknown"] if activation not in ACTIVATIONS else []),
-        *(["padding and decoder start are not token 0"] if tokens != [START, START] else []),
+        *(["padding and decoder start are not token 0"] if tokens != [DECODER_START] * 2 else []),
+        *([f"eos_token_id is {end!r}"] if not isinstance(end, int) else []),
+        *(["the weights are quantized already"] if "quantization_config" in config else []),
     ]
     if reasons:
         what = f"this is not the config of a T5 encoder-decoder ({'; '.join(reasons)})."
-        raise DataError(what, where="config.json", remedy="Use a T5 or FLAN-T5 as transformers saves it.")
-    sizes = {key: config[key] for key in ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads", "num_layers")}
+        raise DataError(what, where=where, remedy="Use a T5 or FLAN-T5 as transformers saves it.")
     return T5Config(
-        **sizes,
+        **{key: config[key] for key in SIZES},
         num_decoder_layers=config.get("num_decoder_layers") or config["num_layers"],
         buckets=config.get("relative_attention_num_buckets", 32),
         max_distance=config.get("relative_attention_max_distance", 128),
@@ -139,7 +146,7 @@ def t5_config(config: Mapping[str, Any]) -> T5Config:
         gated=feed_forward.startswith("gated-"),
         # transformers 4 has no such key and scales where embeddings are tied (T5 1.0); transformers 5 writes it.
         scaled=config.get("scale_decoder_outputs", config.get("tie_word_embeddings") is not False),
-        end=config.get("eos_token_id", 1),
+        end=end,
     )
 
 

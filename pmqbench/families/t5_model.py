@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from pmqbench.checkpoints import Checkpoint
 from pmqbench.errors import NumericalError
-from pmqbench.families.base import Block, Blockwise
-from pmqbench.families.t5_config import START, T5Config
+from pmqbench.families.base import DECODER_START, Block, Blockwise
+from pmqbench.families.t5_config import T5Config
 
 State = dict[str, Tensor]
 Batch = Mapping[str, Tensor]
@@ -161,7 +161,7 @@ class T5Model(Blockwise, nn.Module):
         return state
 
     def run_stage(self, block: Block, stage: int, state: State) -> State:
-        """See BlockModel; the last encoder block ends with the encoder's final norm."""
+        """The last encoder block ends with the encoder's final norm."""
         return self._run_stage(block.name.split(".", 1)[0], self.get_submodule(block.name), stage, state)
 
     def finish(self, state: State) -> Tensor:
@@ -169,7 +169,7 @@ class T5Model(Blockwise, nn.Module):
         return self._logits(state["decoder"])
 
     def token_weights(self, block: Block, layer: str, state: State, class_only: bool) -> Tensor | None:
-        """See BlockModel: 0 for padding. Cross-attention's k and v read the encoder's tokens; there is no class token."""
+        """0 for padding. Cross-attention's k and v read the encoder's tokens; there is no class token."""
         reads_encoder = block.name.startswith("encoder.") or layer.endswith(("EncDecAttention.k", "EncDecAttention.v"))
         return state["encoder_mask" if reads_encoder else "decoder_mask"].float().flatten()
 
@@ -188,7 +188,7 @@ class T5Model(Blockwise, nn.Module):
         Raises:
             NumericalError: NaN or Inf among the logits.
         """
-        ids = batch["input_ids"].new_full((len(batch["input_ids"]), 1), START).to(self.shared.weight.device)
+        ids = batch["input_ids"].new_full((len(batch["input_ids"]), 1), DECODER_START).to(self.shared.weight.device)
         state = self.embed({**batch, "decoder_input_ids": ids, "decoder_attention_mask": torch.ones_like(ids)})
         for module in self.encoder.block:
             for stage in range(module.stages):
@@ -203,7 +203,7 @@ class T5Model(Blockwise, nn.Module):
             logits = self._logits(step["decoder"][:, -1])
             if not bool(logits.isfinite().all()):
                 raise NumericalError("the model's outputs are NaN or Inf.", where=where, remedy="Its weights are not usable.")
-            chosen = logits.argmax(-1).where(open_ended, START)
+            chosen = logits.argmax(-1).where(open_ended, DECODER_START)
             ids, open_ended = torch.cat([ids, chosen[:, None]], 1), open_ended & (chosen != self.config.end)
         return ids
 

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pmqbench.errors import DataError
 from pmqbench.families.base import Block, Group
 from pmqbench.families.files import Deployed
+
+SIZES = ("width", "layers", "heads", "mlp_width", "image_size", "patch_size")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,36 @@ class VisionConfig:
     def blocks(self) -> tuple[Block, ...]:
         """The encoder layers in forward order."""
         return tuple(_block(i, last=i == self.layers - 1) for i in range(self.layers))
+
+
+def checked(config: VisionConfig, where: str) -> VisionConfig:
+    """The config itself; DataError if no vision tower has such sizes, or no image such a normalisation."""
+    wrong = [
+        f"{name} is {value!r} instead of a positive whole number"
+        for name, value in ((name, getattr(config, name)) for name in SIZES)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1
+    ]
+    wrong += [
+        f"{name} is {value!r} instead of three numbers, one for each of red, green and blue"
+        for name, value in (("mean", config.mean), ("std", config.std))
+        if len(value) != 3 or not all(isinstance(number, int | float) for number in value)
+    ]
+    if not wrong and config.width % config.heads:
+        wrong = [f"width {config.width} cannot be split into {config.heads} heads"]
+    if not wrong and min(config.std) <= 0:
+        wrong = [f"std is {config.std}, and pixels are divided by it"]
+    if wrong:
+        raise DataError(f"{'; '.join(wrong)}.", where=where, remedy="Is this the config that the model was saved with?")
+    return config
+
+
+def side(value: Any, key: str, where: str) -> Any:
+    """The side of a square given as one number or as [height, width]; DataError if it is no square."""
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) != 2 or value[0] != value[1]:
+        raise DataError(f"{key} is {list(value)}.", where=where, remedy="Images and patches must be squares.")
+    return value[0]
 
 
 def tower_names(config: VisionConfig) -> Iterator[str]:

@@ -146,7 +146,7 @@ class VisionTower(Blockwise, nn.Module):
         return self.finish(self.encoder.layers[-1].class_token(state))
 
     def token_weights(self, block: Block, layer: str, state: State, class_only: bool) -> Tensor | None:
-        """See BlockModel: only the last block with `class_only` weighs tokens differently."""
+        """Only the last block with `class_only` weighs tokens differently."""
         if not class_only or layer not in block.class_token_layers:
             return None
         state = state[0] if isinstance(state, tuple) else state

@@ -6,11 +6,12 @@ a few float64 copies of the tensor at hand (and, for TIES, one byte per paramete
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pmqbench.checkpoints import Checkpoint, check_finite
+from pmqbench.checkpoints import Checkpoint, check_complete, check_finite, check_same_layout, unlike
 from pmqbench.errors import DataError, NumericalError
 
 if TYPE_CHECKING:
@@ -78,9 +79,13 @@ def merge(method: Merger, base: Checkpoint, experts: Sequence[Checkpoint]) -> di
     if not experts:
         raise DataError("there is no expert to merge.", where=base.label, remedy="Give at least one expert.")
     method.check([expert.label for expert in experts], where=type(method).__name__)
-    _check_missing(base)
+    check_complete(base)
     for expert in experts:
-        _check_like(expert, base)
+        check_same_layout(expert, base)
+    for labels in same_experts(experts):
+        log.warning(
+            "%s are one and the same model: a merge counts it as often. Give each task an expert of its own.", ", ".join(labels)
+        )
     models = Models(base, experts)
     if not models.names:
         raise DataError("there is no floating-point tensor to merge.", where=base.label, remedy="Is this the base's file?")
@@ -95,37 +100,32 @@ def merge(method: Merger, base: Checkpoint, experts: Sequence[Checkpoint]) -> di
     return merged
 
 
-def _check_missing(checkpoint: Checkpoint) -> None:
-    """Raises DataError if a tensor of the checkpoint's own layout is not in its file."""
-    for name in checkpoint.names():
-        if name not in checkpoint:
-            raise _unlike(checkpoint, f'tensor "{name}" is missing.')
+def same_experts(experts: Sequence[Checkpoint]) -> list[list[str]]:
+    """Labels of the experts that hold the same tensors, one list for each such set; `experts` have the same layout.
+
+    Experts are told apart by the first tensor in which they differ, so that few tensors are read.
+    """
+    alike = [list(experts)]
+    for name in experts[0].names():
+        alike = [part for group in alike for part in _told_apart(group, name) if len(part) > 1]
+    return [[expert.label for expert in group] for group in alike]
 
 
-def _check_like(expert: Checkpoint, base: Checkpoint) -> None:
-    """Raises DataError if `expert` has not the base's tensors, shape by shape; reads headers only."""
-    _check_missing(expert)
-    known = set(base.names())
-    for name in expert.names():
-        if name not in known:
-            raise _unlike(expert, f'tensor "{name}" is not in the base ({base.label}).')
-    own = set(expert.names())
-    for name in base.names():
-        if name not in own:
-            raise _unlike(expert, f'tensor "{name}" is missing.')
-        if expert.shape(name) != base.shape(name):
-            raise _unlike(expert, f'tensor "{name}" has shape {expert.shape(name)}, in the base {base.shape(name)}.')
+def _told_apart(experts: Sequence[Checkpoint], name: str) -> list[list[Checkpoint]]:
+    """Experts grouped by the bytes of one tensor."""
+    import torch
 
-
-def _unlike(checkpoint: Checkpoint, what: str) -> DataError:
-    remedy = f"Is {checkpoint.path} of the suite's architecture, tuned from its base?"
-    return DataError(what, where=checkpoint.label, remedy=remedy)
+    groups: dict[bytes, list[Checkpoint]] = {}
+    for expert in experts:
+        values = expert.tensor(name).contiguous().reshape(-1).view(torch.uint8)
+        groups.setdefault(hashlib.sha256(values.numpy()).digest(), []).append(expert)
+    return list(groups.values())
 
 
 def _read(checkpoint: Checkpoint, name: str) -> torch.Tensor:
     tensor = checkpoint.tensor(name)
     if not tensor.is_floating_point():
-        raise _unlike(checkpoint, f'tensor "{name}" holds {tensor.dtype}, in the base floating-point numbers.')
+        raise unlike(checkpoint, f'tensor "{name}" holds {tensor.dtype}, in the base floating-point numbers.')
     tensor = tensor.float()
     if not bool(tensor.sum().isfinite()):  # ten times faster than looking at each value; large finite values may overflow too
         check_finite(tensor, f"{checkpoint.label}: {name}")

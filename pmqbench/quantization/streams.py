@@ -6,6 +6,7 @@ Block inputs are cached once per task and batch; a layer's inputs are taken by a
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,9 +16,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pmqbench.errors import DataError
 from pmqbench.families.base import Block, BlockModel
 from pmqbench.quantization.base import Precision
 from pmqbench.quantization.problem import Expert
+
+log = logging.getLogger(__name__)
 
 T, R = TypeVar("T"), TypeVar("R")
 
@@ -150,6 +154,28 @@ def ahead(items: Iterable[T], read: Callable[[T], R]) -> Iterator[R]:
 def sample_count(batch: Any) -> int:
     """Samples of a batch: a tensor, or a mapping of tensors, whose first dimension they are."""
     return len(next(iter(batch.values())) if isinstance(batch, Mapping) else batch)
+
+
+def calibration_counts(calibration: Mapping[str, Sequence[Any]], asked: int, strict: bool) -> dict[str, int]:
+    """How many samples each task is calibrated with: `asked`, or all that its training split has, with a warning.
+
+    Args:
+        calibration: task -> batches.
+        asked: samples a task that the config asks for.
+        strict: whether fewer are an error.
+
+    Raises:
+        DataError: a task has fewer, and `strict` is set.
+    """
+    counts = {task: sum(map(sample_count, batches)) for task, batches in calibration.items()}
+    for task, count in counts.items():
+        if count == asked:
+            continue
+        where, remedy = f"calibration of task {task}", "Lower `calibration.samples`, or give the task more training examples"
+        if strict:
+            raise DataError(f"{asked} samples are asked for, and the data have {count}.", where=where, remedy=f"{remedy}.")
+        log.warning("%s: %d samples are asked for, and the data have %d, which are all used. %s.", where, asked, count, remedy)
+    return counts
 
 
 def first_samples(batch: Any, count: int) -> Any:

@@ -37,6 +37,7 @@ DTYPES = {
     "peak_memory_mb": "float64",
     "size_mb": "float64",
     "provenance": "str",
+    "warnings": "str",
 }
 
 LAYER_KEYS = ("merge", "quantizer", "bits", "group_size", "seed")
@@ -51,7 +52,8 @@ def collect(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             merge is None for the base and the experts, quantizer is None for all that is not quantized.
 
     Returns:
-        Columns as in DTYPES: `correct` holds packed bits (bytes) or None, `provenance` JSON text, `size_mb` 10^6 bytes.
+        Columns as in DTYPES: `correct` holds packed bits (bytes) or None, `provenance` and `warnings` JSON text, `size_mb` 10^6
+        bytes. A model with two names has rows under both.
 
     Raises:
         DataError: a foreign record, or a row whose names do not fit the record's kind.
@@ -78,6 +80,7 @@ def row_of(suite: str, record: Record, row: Mapping[str, Any]) -> dict[str, Any]
         "correct": None if record.correct is None else base64.b64decode(record.correct),
         "size_mb": record.size_bytes / 1e6,
         "provenance": json.dumps(record.provenance, sort_keys=True, ensure_ascii=False),
+        "warnings": json.dumps(record.warnings, ensure_ascii=False),
     }
 
 

@@ -1,4 +1,4 @@
-"""The joint leaderboard of all suites, and its excerpt in the README."""
+"""The joint leaderboard of all suites."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import pandas as pd
 from pmqbench.errors import DataError
 from pmqbench.files import write_text
 from pmqbench.reporting.tables import COLUMNS, HOW, markdown_table, readable, write_csv
-
-BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
-EXCERPT_RANKS = 10
 
 
 def join_suites(csvs: Mapping[str, str | Path]) -> pd.DataFrame:
@@ -42,41 +39,7 @@ def read_leaderboard(suite: str, path: str | Path) -> pd.DataFrame:
     return table
 
 
-def excerpt(table: pd.DataFrame) -> str:
-    """Markdown for the README: of each suite of `join_suites` the best ranks and the references."""
-    ranked = pd.to_numeric(table["rank"])
-    shown = readable(table[(ranked <= EXCERPT_RANKS) | ranked.isna()])
-    parts = []
-    for suite, rows in shown.groupby("suite", sort=False):
-        total = int((table["suite"].eq(suite) & ranked.notna()).sum())
-        heading = f"**{suite}**: the best {min(EXCERPT_RANKS, total)} of {total} models, and the references"
-        parts += [heading, markdown_table(rows.drop(columns="suite"))]
-    return "\n\n".join(parts)
-
-
 def write_leaderboards(table: pd.DataFrame, csv: str | Path, markdown: str | Path) -> None:
     """Writes the joint table as CSV and as markdown."""
     write_csv(csv, table)
     write_text(markdown, f"# All suites\n\n{markdown_table(readable(table))}\n\n{HOW}\n")
-
-
-def refresh_block(readme: str | Path, markdown: str) -> bool:
-    """Replaces what stands between the markers BEGIN and END by `markdown`.
-
-    Returns:
-        Whether the file changed; it is written only then.
-
-    Raises:
-        DataError: a marker is missing, doubled or in the wrong order.
-    """
-    text = Path(readme).read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        what = f"needs the lines {BEGIN} and {END}, once each and in this order."
-        raise DataError(what, where=str(readme), remedy="Put them back.")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    fresh = f"{head}{BEGIN}\n{markdown.strip()}\n{END}{tail}"
-    if fresh == text:
-        return False
-    write_text(readme, fresh)
-    return True

@@ -45,6 +45,7 @@ class Card:
 
     Attributes:
         loader: class whose from_pretrained loads the model.
+        arguments: keyword arguments of from_pretrained beside the folder.
         merge, quantizer: recipes as JSON.
         seed: calibration seed, or None.
         base: where the base comes from; experts: by task.
@@ -54,6 +55,7 @@ class Card:
     """
 
     loader: str
+    arguments: Mapping[str, Any]
     merge: Mapping[str, Any]
     quantizer: Mapping[str, Any]
     seed: int | None
@@ -83,7 +85,8 @@ def model_card(card: Card) -> str:
         f"# {card.merge['method']} + {method}, {grid}",
         f"{len(card.experts)} experts of one base, merged, then quantized with PMQ-Bench (post-merge quantization).",
         "## Load\n\n"
-        f'```python\nfrom transformers import {card.loader}\n\nmodel = {card.loader}.from_pretrained("<this folder>")\n```\n\n'
+        f"```python\nfrom transformers import {card.loader}\n\n"
+        f"model = {card.loader}.from_pretrained({_arguments(card)})\n```\n\n"
         + (PACKED_NOTE if rounded else "A plain float32 checkpoint: calibrated, not rounded."),
         f"## Accuracy\n\n{_accuracy(card.rows)}",
         f"## Size\n\n{card.size_bytes:,} bytes; the merged model at full precision has {card.full_bytes:,}: "
@@ -115,12 +118,16 @@ def model_card(card: Card) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _arguments(card: Card) -> str:
+    return ", ".join(['"<this folder>"', *(f"{name}={value!r}" for name, value in card.arguments.items())])
+
+
 def _accuracy(rows: Mapping[str, Mapping[str, Record]]) -> str:
     tasks = list(next(iter(rows.values())))
     lines = [f"| | {' | '.join(tasks)} | average |", f"|---|{'---:|' * (len(tasks) + 1)}"]
     for label, records in rows.items():
         values = [100 * records[task].value for task in tasks]
-        cells = [f"{value:.2f}" for value in (*values, sum(values) / len(values))]
+        cells = [f"{value:z.2f}" for value in (*values, sum(values) / len(values))]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     metrics = sorted({record.metric for records in rows.values() for record in records.values()})
     counts = ", ".join(f"{task} {record.n}" for task, record in next(iter(rows.values())).items())

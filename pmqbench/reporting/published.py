@@ -184,8 +184,8 @@ def judge(ours: float | None, published: float, tolerance: float) -> dict[str, A
     found: dict[str, Any] = {"ours": None, "published": published, "difference": None, "tolerance": tolerance}
     if ours is None:
         return {**found, "verdict": NOT_RUN}
-    ours = round(ours, 2)
-    difference = round(ours - published, 2)
+    ours = round(ours, 2) + 0.0  # no negative zero, which a rho may round to
+    difference = round(ours - published, 2) + 0.0
     verdict = AGREES if abs(difference) <= tolerance else DIFFERS
     return {**found, "ours": ours, "difference": difference, "verdict": verdict}
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pmqbench.files import write_text
-from pmqbench.reporting.gates import REMEDY, gate_warnings
+from pmqbench.reporting.gates import REMEDY, published_warnings
 from pmqbench.reporting.published import AGREES, AVERAGE, NOT_RUN, judge, tally
 from pmqbench.reporting.tables import markdown_table, two_decimals, write_csv
 
@@ -79,7 +79,7 @@ def reproduction_page(suite: str, table: pd.DataFrame, gates: Mapping[str, Any])
         gates: as from `gates.check_experts`.
     """
     parts = [f"# Reproduction: {suite}", f"Of {len(table)} published numbers {tally(list(table['verdict']))}."]
-    if warnings := gate_warnings(gates):
+    if warnings := published_warnings(gates):
         count = f"{len(warnings)} of {len(gates['experts'])}"
         lines = [f"**{count} experts differ from their published numbers by more than is tolerated.** {REMEDY}", *warnings]
         parts.append("\n>\n".join(f"> {line}" for line in lines))

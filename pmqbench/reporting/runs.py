@@ -15,12 +15,13 @@ from pmqbench.reporting.collect import flatten
 
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@|\b(?:hf|ghp|dapi)_?[A-Za-z0-9]{20,}\b")
 FOREIGN = re.compile(r"[^\w\-./: ]")  # what MLflow does not take in a name
+IDENTITY = ["model", "seed", "merge", "quantizer"]
 LONGEST = 5000  # characters of a parameter or tag; MLflow takes 6000
 
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """One run: `key` says which model and seed it is, `digest` covers all that its records say."""
+    """One run: `key` says which model and seed it is under which names, `digest` covers all that its records say."""
 
     key: str
     name: str
@@ -31,9 +32,8 @@ class LoggedRun:
 
 
 def logged_runs(records: pd.DataFrame) -> list[LoggedRun]:
-    """Groups records by model and seed; a model that a suite lists under two names is logged under the first."""
-    unique = records.drop_duplicates(["model", "seed", "task"])
-    return [logged_run(rows) for _, rows in unique.groupby(["model", "seed"], dropna=False, sort=False)]
+    """Groups records by model, seed and the suite's names: a model that a suite lists under two names is two runs."""
+    return [logged_run(rows) for _, rows in records.groupby(IDENTITY, dropna=False, sort=False)]
 
 
 def logged_run(rows: pd.DataFrame) -> LoggedRun:
@@ -47,7 +47,7 @@ def logged_run(rows: pd.DataFrame) -> LoggedRun:
     recipe = {f"recipe.{key}": value for key, value in flatten(made.pop("recipe", {})).items()}
     parts = (first["merge"], first["quantizer"], f"{first['bits']} bits", f"seed {first['seed']}")
     return LoggedRun(
-        key="/".join(str(part) for part in (first["model"], first["seed"]) if pd.notna(part)),
+        key="/".join(str(first[part]) for part in IDENTITY if pd.notna(first[part])),
         name=first["model"] if pd.isna(first["quantizer"]) else ", ".join(map(str, parts)),
         digest=digest(rows),
         params={FOREIGN.sub("_", key): text(value) for key, value in (names | recipe).items()},
@@ -76,7 +76,7 @@ def metrics(rows: pd.DataFrame) -> dict[str, float]:
         "peak_memory_mb": rows["peak_memory_mb"].max(),
         "size_mb": rows["size_mb"].mean(),
     }
-    return {name: float(value) for name, value in (per_task | overall).items() if pd.notna(value)}
+    return {FOREIGN.sub("_", name): float(value) for name, value in (per_task | overall).items() if pd.notna(value)}
 
 
 def digest(rows: pd.DataFrame) -> str:

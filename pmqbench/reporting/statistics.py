@@ -3,16 +3,18 @@
 Stands between the collected records and everything that shows numbers. An *entry* is one row of a leaderboard: the
 pre-trained base, the individual experts, a merged model, or a quantized model with all its calibration seeds.
 
-Intervals come from a two-way bootstrap. A replicate draws test examples with replacement within each task, the same
-examples for all entries, and calibration seeds with replacement, the same seeds for all entries that share them, so that
+Intervals come from a two-way bootstrap (`bootstrap.py`). A replicate draws test examples with replacement within each task, the
+same examples for all entries, and calibration seeds with replacement, the same seeds for all entries that share them, so that
 differences between entries are paired in both. From S seeds S - 1 are drawn: drawing S would make the variance of the
 mean too small by the factor (S - 1)/S, a third for three seeds (McCarthy and Snowden, 1985, "The bootstrap and finite
 population sampling"). Metrics without per-example outcomes get normal errors with their records' standard error.
+
+An entry's figures are the same to the last bit whatever other entries there are: draws do not depend on them, and sums run over
+its own runs alone (a matrix product over all would add in an order that its shape decides).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,14 +22,9 @@ import numpy as np
 import pandas as pd
 
 from pmqbench.errors import DataError, did_you_mean
+from pmqbench.reporting.bootstrap import REPLICATES, draw_errors, draw_means, interval, monte_carlo_error, seed_weights
+from pmqbench.reporting.verdicts import BETTER, FULL_PRECISION, UNCLEAR, WORSE
 
-log = logging.getLogger(__name__)
-
-REPLICATES = 2000
-RANDOM_SEED = 20260518
-PERCENTILES = (2.5, 97.5)
-DRAWS_HELD = 4_000_000  # drawn examples in memory at once
-FULL_PRECISION = "full precision"
 PRETRAINED, EXPERTS = "pre-trained", "individual experts"
 ENTRY = ["kind", "merge", "quantizer", "bits", "group_size"]
 
@@ -45,8 +42,8 @@ class Summary:
             normalised, size_mb, compression. se_examples is the bootstrap's standard error with the seeds held fixed,
             se_seeds the standard error of the mean over seeds: 0 where no seed enters, NaN where only one was run.
         values, low, high: (E, T) task values, means over seeds, and their intervals.
-        replicates: (R, E) bootstrapped averages.
-        fixed_seeds: (R, E) the same with the seeds held fixed.
+        replicates: (E, R) bootstrapped averages.
+        fixed_seeds: (E, R) the same with the seeds held fixed.
         seed_averages: per entry {seed: average over tasks}; the seed is None where none enters.
     """
 
@@ -66,23 +63,28 @@ class Runs:
     """The records as N runs, one per entry and seed.
 
     Attributes:
+        suite: the suite's name.
         entries: E rows with ENTRY.
-        entry: (N,) entry number of each run.
+        members: per entry the numbers of its runs.
         seeds: N seeds or None.
         table: the records.
         rows: (N, T) row number in `table` of each run's record on each task.
     """
 
+    suite: str
     entries: pd.DataFrame
-    entry: np.ndarray
+    members: tuple[np.ndarray, ...]
     seeds: tuple[int | None, ...]
     table: pd.DataFrame
     rows: np.ndarray
 
-    @property
-    def membership(self) -> np.ndarray:
-        """(N, E) 1 where a run belongs to an entry."""
-        return np.equal.outer(self.entry, np.arange(len(self.entries))).astype(float)
+    def seeds_of(self, entry: int) -> tuple[int | None, ...]:
+        """An entry's seeds."""
+        return tuple(self.seeds[run] for run in self.members[entry])
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """(N, ...) of the runs -> (E, ...) means over each entry's runs."""
+        return np.stack([values[runs].mean(axis=0) for runs in self.members])
 
 
 def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
@@ -96,34 +98,34 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
         DataError: a record is missing, doubled or contradicts itself, or models were evaluated on different examples.
     """
     runs = arrange(records, tasks)
-    membership = runs.membership
-    seed_count = membership.sum(axis=0)
-    equal, drawn_seeds = membership / seed_count, seed_weights(runs)
     run_values = runs.table["value"].to_numpy()[runs.rows]
-    values = equal.T @ run_values
+    values = runs.means(run_values)
+    weights = {seeds: seed_weights(runs.suite, seeds) for seeds in map(runs.seeds_of, range(len(runs.entries)))}
     low, high = np.zeros((2, *values.shape))
-    replicates, fixed_seeds = np.zeros((2, REPLICATES, len(runs.entries)))
+    replicates, fixed_seeds = np.zeros((2, len(runs.entries), REPLICATES))
     for column, task in enumerate(tasks):
-        drawn = bootstrap_examples(runs.table.iloc[runs.rows[:, column]], task, membership)
-        average = (drawn * drawn_seeds) @ membership
-        low[:, column], high[:, column] = np.percentile(average, PERCENTILES, axis=0)
+        drawn = bootstrap_examples(runs, column, task)
+        average = np.stack(
+            [(drawn[members] * weights[runs.seeds_of(entry)]).sum(axis=0) for entry, members in enumerate(runs.members)]
+        )
+        low[:, column], high[:, column] = interval(average)
         replicates += average / len(tasks)
-        fixed_seeds += drawn @ equal / len(tasks)
-    seed_averages = averages_by_seed(runs, run_values.mean(axis=1))
-    ci_low, ci_high = np.percentile(replicates, PERCENTILES, axis=0)
+        fixed_seeds += runs.means(drawn) / len(tasks)
+    averages = run_values.mean(axis=1)
+    seed_averages = tuple({runs.seeds[run]: float(averages[run]) for run in members} for members in runs.members)
+    ci_low, ci_high = interval(replicates)
     entries = runs.entries.assign(
-        seeds=seed_count.astype(int),
+        seeds=[len(members) for members in runs.members],
         average=values.mean(axis=1),
         ci_low=ci_low,
         ci_high=ci_high,
-        se_examples=fixed_seeds.std(axis=0, ddof=1),
+        se_examples=fixed_seeds.std(axis=1, ddof=1),
         se_seeds=[seed_error(averages) for averages in seed_averages],
         normalised=normalise(values, runs.entries, tasks),
-        size_mb=(size := sizes(runs, equal)),
+        size_mb=(size := sizes(runs)),
         compression=compression(size, runs.entries),
     )
-    suite = str(records["suite"].iloc[0])
-    return Summary(suite, tuple(tasks), entries, values, low, high, replicates, fixed_seeds, seed_averages)
+    return Summary(runs.suite, tuple(tasks), entries, values, low, high, replicates, fixed_seeds, seed_averages)
 
 
 def arrange(records: pd.DataFrame, tasks: Sequence[str]) -> Runs:
@@ -144,71 +146,45 @@ def arrange(records: pd.DataFrame, tasks: Sequence[str]) -> Runs:
             where = ", ".join(str(part) for part in (*entries.loc[entry, ["merge", "quantizer", "bits"]], f"seed {seed}"))
             raise DataError(f"no record for {', '.join(missing)}.", where=where, remedy="Evaluate the model there.")
     rows = np.array([[run[task] for task in tasks] for run in found.values()])
-    return Runs(entries, np.array([entry for entry, _ in found]), tuple(seed for _, seed in found), table, rows)
+    entry_of = np.array([entry for entry, _ in found])
+    members = tuple(np.flatnonzero(entry_of == entry) for entry in range(len(entries)))
+    return Runs(str(table["suite"].iloc[0]), entries, members, tuple(seed for _, seed in found), table, rows)
 
 
-def bootstrap_examples(rows: pd.DataFrame, task: str, membership: np.ndarray) -> np.ndarray:
+def bootstrap_examples(runs: Runs, column: int, task: str) -> np.ndarray:
     """One task's metric of every run when its test examples are drawn anew.
 
     Args:
-        rows: the N runs' records on the task.
+        runs: of the suite.
+        column: the task's number.
         task: its name.
-        membership: (N, E) runs by entries.
 
     Returns:
-        (R, N); all runs see the same examples. Without per-example outcomes the normal error is shared by an entry's seeds, as
-        the examples are, and independent between entries, which overstates the error of their differences.
+        (N, R); all runs see the same examples. Without per-example outcomes the normal error is shared by an entry's seeds, as
+        the examples are, and independent between models, which overstates the error of their differences.
     """
+    rows = runs.table.iloc[runs.rows[:, column]]
     if rows["n"].nunique() > 1:
         raise DataError(f"models were evaluated on different numbers of examples: {sorted(set(rows['n']))}.", where=task)
-    rng = np.random.default_rng([RANDOM_SEED, *task.encode()])
-    values, known = rows["value"].to_numpy(), rows["correct"].notna().to_numpy()
-    normal = rng.standard_normal((REPLICATES, membership.shape[1])) @ membership.T
-    drawn = values + normal * rows["standard_error"].to_numpy()
+    values, errors = rows["value"].to_numpy(), rows["standard_error"].to_numpy()
+    known, models = rows["correct"].notna().to_numpy(), rows["model"].to_numpy()
+    drawn = np.empty((len(rows), REPLICATES))
     if known.any():
         outcomes = unpack(rows["correct"][known], int(rows["n"].iloc[0]))
         if np.abs(outcomes.mean(axis=0, dtype=float) - values[known]).max() > 1e-6:
             raise DataError("a record's value is not the mean of its outcomes.", where=task, remedy="Evaluate again.")
-        drawn[:, known] = draw_means(outcomes, rng)
+        drawn[known] = draw_means(outcomes, runs.suite, task)
+    for members in runs.members:
+        if not known[members].all():
+            normal = draw_errors(runs.suite, task, list(models[members]))
+            unknown = members[~known[members]]
+            drawn[unknown] = values[unknown, None] + normal * errors[unknown, None]
     return drawn
 
 
 def unpack(packed: Sequence[bytes], n: int) -> np.ndarray:
     """Packed bits of K runs -> (n, K) float32 of 0 and 1."""
     return np.stack([np.unpackbits(np.frombuffer(bits, np.uint8), count=n) for bits in packed], axis=1).astype(np.float32)
-
-
-def draw_means(outcomes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(n, K) outcomes -> (R, K) means over n examples drawn with replacement, the same ones for all K."""
-    n = len(outcomes)
-    means = []
-    for start in range(0, REPLICATES, step := max(1, DRAWS_HELD // n)):
-        replicates = min(step, REPLICATES - start)
-        cells = rng.integers(n, size=(replicates, n)) + n * np.arange(replicates)[:, None]
-        counts = np.bincount(cells.ravel(), minlength=replicates * n).reshape(replicates, n)
-        means.append(counts.astype(np.float32) @ outcomes / n)  # sums below 2^24: exact in float32
-    return np.concatenate(means)
-
-
-def seed_weights(runs: Runs) -> np.ndarray:
-    """(R, N) weight of each run within its entry when S - 1 of its S seeds are drawn with replacement; 1 for a single run."""
-    weights = np.ones((REPLICATES, len(runs.seeds)))
-    for entry in range(len(runs.entries)):
-        members = [run for run in np.flatnonzero(runs.entry == entry) if runs.seeds[run] is not None]
-        members.sort(key=lambda run: runs.seeds[run])
-        if (size := len(members)) > 1:
-            rng = np.random.default_rng([RANDOM_SEED, *(runs.seeds[run] for run in members)])
-            drawn = rng.integers(size, size=(REPLICATES, size - 1))
-            weights[:, members] = np.stack([(drawn == place).mean(axis=1) for place in range(size)], axis=1)
-    return weights
-
-
-def averages_by_seed(runs: Runs, averages: np.ndarray) -> tuple[SeedAverages, ...]:
-    """(N,) averages of the runs -> per entry {seed: average}."""
-    grouped: list[dict[int | None, float]] = [{} for _ in range(len(runs.entries))]
-    for entry, seed, average in zip(runs.entry, runs.seeds, averages, strict=True):
-        grouped[entry][seed] = float(average)
-    return tuple(grouped)
 
 
 def seed_error(averages: SeedAverages) -> float:
@@ -227,19 +203,16 @@ def normalise(values: np.ndarray, entries: pd.DataFrame, tasks: Sequence[str]) -
     expert = values[entries["kind"].eq("expert").to_numpy()]
     if len(expert) != 1:
         raise DataError("every task needs one expert's record.", where=", ".join(tasks), remedy="Evaluate the experts.")
-    if useless := [task for task, value in zip(tasks, expert[0], strict=True) if value <= 0]:
-        log.warning(
-            "the expert of %s scores nothing, so no model's value can be normalised to the experts'.", ", ".join(useless)
-        )
+    if (expert <= 0).any():  # the report's warnings say so
         return np.full(len(values), np.nan)
     return (values / expert).mean(axis=1)
 
 
-def sizes(runs: Runs, equal: np.ndarray) -> np.ndarray:
+def sizes(runs: Runs) -> np.ndarray:
     """(E,) MB an entry takes in storage; for the experts, that of all of them together."""
     size = runs.table["size_mb"].to_numpy()[runs.rows]
     experts = runs.entries["kind"].eq("expert").to_numpy()
-    return np.where(experts, equal.T @ size.sum(axis=1), equal.T @ size.mean(axis=1))
+    return np.where(experts, runs.means(size.sum(axis=1)), runs.means(size.mean(axis=1)))
 
 
 def compression(size: np.ndarray, entries: pd.DataFrame) -> np.ndarray:
@@ -256,8 +229,9 @@ def compare(summary: Summary, reference: str) -> pd.DataFrame:
         reference: display name of the quantizer to compare with.
 
     Returns:
-        merge, bits, group_size, quantizer, reference, difference, ci_low, ci_high, se_examples, se_seeds (0..1) and the
-        verdict: "better" or "worse" where the 95 % interval of the paired difference excludes zero, else "no clear difference".
+        merge, bits, group_size, quantizer, reference, difference, ci_low, ci_high, mc_error (of these two), se_examples,
+        se_seeds (all 0..1) and the verdict: BETTER or WORSE where the 95 % interval of the paired difference excludes zero by
+        more than mc_error, else UNCLEAR.
 
     Raises:
         DataError: no entry has that quantizer.
@@ -279,16 +253,19 @@ def compare(summary: Summary, reference: str) -> pd.DataFrame:
 def compare_pair(summary: Summary, number: int, other: int) -> dict[str, object]:
     """One row of `compare`: entry `number` minus entry `other`."""
     entry = summary.entries.loc[number]
-    low, high = np.percentile(summary.replicates[:, number] - summary.replicates[:, other], PERCENTILES)
+    differences = summary.replicates[number] - summary.replicates[other]
+    low, high = interval(differences)
+    error = monte_carlo_error(differences)
     return {
         **entry[["merge", "bits", "group_size", "quantizer"]],
         "reference": summary.entries["quantizer"][other],
         "difference": entry["average"] - summary.entries["average"][other],
         "ci_low": low,
         "ci_high": high,
-        "se_examples": (summary.fixed_seeds[:, number] - summary.fixed_seeds[:, other]).std(ddof=1),
+        "mc_error": error,
+        "se_examples": (summary.fixed_seeds[number] - summary.fixed_seeds[other]).std(ddof=1),
         "se_seeds": paired_seed_error(summary.seed_averages[number], summary.seed_averages[other]),
-        "verdict": "better" if low > 0 else "worse" if high < 0 else "no clear difference",
+        "verdict": BETTER if low > error else WORSE if high < -error else UNCLEAR,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from pmqbench.files import atomic_path, write_text
 from pmqbench.reporting.statistics import Summary
+from pmqbench.reporting.verdicts import verdict_sentence
 
 COLUMNS = (
     "rank",
@@ -25,7 +27,7 @@ COLUMNS = (
     "compression",
 )
 PERCENT = ("average", "ci_low", "ci_high", "normalised")
-POINTS = ("difference", "ci_low", "ci_high", "se_examples", "se_seeds")
+POINTS = ("difference", "ci_low", "ci_high", "mc_error", "se_examples", "se_seeds")
 TEXT_COLUMNS = ("suite", "merge", "quantizer", "reference", "verdict", "setting", "task", "source")
 REFERENCE_KINDS = ("base", "expert")
 
@@ -39,8 +41,9 @@ and the pre-trained model are references and have none."""
 
 HOW_COMPARED = """\
 Paired differences in points: both models see the same redrawn examples and, where calibrated, the same seeds. "better" and
-"worse" mean that the 95 % interval excludes zero; of equal models, one pair in twenty looks different by chance.
-*se_examples* is the difference's standard error from test examples alone, *se_seeds* the one from calibration seeds alone."""
+"worse" mean that the 95 % interval excludes zero by more than *mc_error*, which is how far its ends may move with other random
+draws; of equal models, one pair in twenty looks different by chance. *se_examples* is the difference's standard error from test
+examples alone, *se_seeds* the one from calibration seeds alone."""
 
 
 def leaderboard(summary: Summary) -> pd.DataFrame:
@@ -73,8 +76,8 @@ def leaderboard(summary: Summary) -> pd.DataFrame:
 
 
 def two_decimals(value: float) -> str:
-    """A number as tables show it; empty where there is none."""
-    return "" if pd.isna(value) else f"{value:.2f}"
+    """A number as tables show it, never "-0.00"; empty where there is none."""
+    return "" if pd.isna(value) else f"{value:z.2f}"
 
 
 def group_labels(frame: pd.DataFrame) -> pd.Series:
@@ -90,11 +93,11 @@ def comparison_table(comparisons: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """A table of text as GitHub markdown; all but TEXT_COLUMNS are aligned right."""
+    """A table of text as GitHub markdown; all but TEXT_COLUMNS are aligned right. A name may hold a bar."""
     lines = [
         "| " + " | ".join(table.columns) + " |",
         "|" + "|".join(" :-- " if column in TEXT_COLUMNS else " --: " for column in table.columns) + "|",
-        *("| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)),
+        *("| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |" for row in table.itertuples(index=False)),
     ]
     return "\n".join(lines)
 
@@ -108,18 +111,30 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return short
 
 
-def leaderboard_markdown(suite: str, table: pd.DataFrame, comparisons: pd.DataFrame) -> str:
+def leaderboard_markdown(
+    suite: str, table: pd.DataFrame, comparisons: pd.DataFrame, warnings: Sequence[Mapping[str, str]]
+) -> str:
     """The page leaderboard.md."""
     return "\n\n".join(
-        [
+        part
+        for part in (
             f"# Leaderboard: {suite}",
+            warnings_markdown(warnings),
+            verdict_sentence(comparisons.astype(str).to_dict("records")),
             markdown_table(readable(table)),
             HOW,
             "## Paired comparisons",
             markdown_table(readable(comparisons)),
             HOW_COMPARED,
-        ]
+        )
+        if part
     )
+
+
+def warnings_markdown(warnings: Sequence[Mapping[str, str]]) -> str:
+    """A section with a line a warning; "" if there are none."""
+    lines = [f"- {warning['where']}: {warning['message']}" for warning in warnings]
+    return "\n\n".join(["## Warnings", "\n".join(lines), "## Models"]) if lines else ""
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
@@ -128,15 +143,24 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False)
 
 
-def write_tables(summary: Summary, pairs: pd.DataFrame, *, csv: Path, markdown: Path, comparisons: Path) -> None:
+def write_tables(
+    summary: Summary,
+    pairs: pd.DataFrame,
+    warnings: Sequence[Mapping[str, str]],
+    *,
+    csv: Path,
+    markdown: Path,
+    comparisons: Path,
+) -> None:
     """Writes leaderboard.csv, leaderboard.md and comparisons.csv.
 
     Args:
         summary: as from `statistics.summarise`.
         pairs: as from `statistics.compare`.
+        warnings: as from `report_warnings.write_warnings`, read.
         csv, markdown, comparisons: where to.
     """
     table, compared = leaderboard(summary), comparison_table(pairs)
     write_csv(csv, table)
     write_csv(comparisons, compared)
-    write_text(markdown, leaderboard_markdown(summary.suite, table, compared) + "\n")
+    write_text(markdown, leaderboard_markdown(summary.suite, table, compared, warnings) + "\n")

@@ -3,6 +3,10 @@
 The records are the truth and MLflow a view of them, so logging is idempotent: a run carries its record's key and digest as
 tags, equal runs are kept, changed and unfinished ones are replaced. Processes take turns: several that open a fresh SQLite
 store together break it for good.
+
+An SQLite store keeps its artefacts in a folder beside it. MLflow writes that folder's absolute path into the store, for the
+experiment and for every run, so that a store which was copied or moved goes on writing to where it was made: `settle` corrects
+the paths before anything is logged.
 """
 
 from __future__ import annotations
@@ -10,12 +14,14 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlparse
 
 import pandas as pd
 
@@ -54,6 +60,11 @@ class Counts:
     skipped: int
 
 
+def tracking_store(results: str | Path) -> str:
+    """MLflow store: MLFLOW_TRACKING_URI if set, else an SQLite file in the results folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{(Path(results) / 'mlflow.db').resolve()}"
+
+
 def track(records: pd.DataFrame, suite: str, artefacts: Sequence[str | Path], store: str) -> Counts:
     """Brings MLflow in line with the records.
 
@@ -61,7 +72,8 @@ def track(records: pd.DataFrame, suite: str, artefacts: Sequence[str | Path], st
         records: as from `collect`.
         suite: the suite's name.
         artefacts: tables and plots, logged at the parent run under their file names.
-        store: MLflow tracking URI; `sqlite:///<absolute path>` keeps artefacts in the folder "artefacts" beside that file.
+        store: MLflow tracking URI. `sqlite:///<path>` keeps artefacts in the folder "artefacts" beside that file; of any other
+            store, where artefacts go is its own affair.
 
     Returns:
         What was done to the child runs. Runs of models that left the suite stay.
@@ -82,7 +94,7 @@ def track(records: pd.DataFrame, suite: str, artefacts: Sequence[str | Path], st
             parent = find_parent(client, experiment, suite)
             counts = log_children(client, experiment, suite, parent.info.run_id, logged_runs(records))
             log_artefacts(client, parent, artefacts)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise TrackingError(
             f"MLflow failed: {scrub(str(error)).splitlines()[0][:300]}",
             where=scrub(store),
@@ -97,22 +109,45 @@ def track(records: pd.DataFrame, suite: str, artefacts: Sequence[str | Path], st
 @contextmanager
 def alone(store: str) -> Iterator[None]:
     """Waits until no other process of this machine logs to the same SQLite file; a server looks after itself."""
-    if not store.startswith(SQLITE):
+    if (path := database(store)) is None:
         yield
         return
-    path = Path(store.removeprefix(SQLITE))
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(f"{path.name}.lock"), "w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
+def database(store: str) -> Path | None:
+    """The file of an SQLite store; None for a server."""
+    return Path(store.removeprefix(SQLITE)).resolve() if store.startswith(SQLITE) else None
+
+
 def find_experiment(client: MlflowClient, store: str) -> str:
-    """Id of the experiment EXPERIMENT, made if need be."""
-    if (found := client.get_experiment_by_name(EXPERIMENT)) is not None:
-        return found.experiment_id
-    location = (Path(store.removeprefix(SQLITE)).parent / "artefacts").as_uri() if store.startswith(SQLITE) else None
-    return client.create_experiment(EXPERIMENT, artifact_location=location)
+    """Id of the experiment EXPERIMENT, made if need be; an SQLite store's artefacts lie beside it from here on."""
+    path, found = database(store), client.get_experiment_by_name(EXPERIMENT)
+    location = None if path is None else (path.parent / "artefacts").as_uri()
+    if found is None:
+        return client.create_experiment(EXPERIMENT, artifact_location=location)
+    local = urlparse(found.artifact_location).scheme in ("", "file")  # else chosen by whoever made the experiment
+    if path is not None and local and found.artifact_location != location:
+        settle(path, found.experiment_id, found.artifact_location, location)
+    return found.experiment_id
+
+
+def settle(path: Path, experiment: str, old: str, new: str) -> None:
+    """Moves an experiment's artefact location, and that of its runs, from one URI to another; MLflow itself has no call for it.
+
+    Files are not touched: a copied results folder brings its own, and `log_artefacts` uploads what is missing.
+    """
+    log.info("%s was copied or moved: artefacts go to %s instead of %s from now on", path, new, old)
+    with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
+        connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new, int(experiment)))
+        connection.execute(
+            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
+            "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
+            (new, len(old) + 1, int(experiment), len(old), old),
+        )
 
 
 def search(client: MlflowClient, experiment: str, condition: str) -> Iterator[Run]:
@@ -168,10 +203,11 @@ def log_child(client: MlflowClient, experiment: str, run: LoggedRun, tags: Mappi
 
 
 def log_artefacts(client: MlflowClient, parent: Run, artefacts: Sequence[str | Path]) -> None:
-    """Uploads to the parent the files whose digest is not among its tags, and finishes it."""
+    """Uploads to the parent the files that it has not, or not with the digest among its tags, and finishes it."""
+    held = {entry.path for entry in client.list_artifacts(parent.info.run_id)}
     for path in map(Path, artefacts):
         tag, value = ARTEFACT + path.name, sha256_file(path)
-        if parent.data.tags.get(tag) != value:
+        if path.name not in held or parent.data.tags.get(tag) != value:
             client.log_artifact(parent.info.run_id, str(path))
             client.set_tag(parent.info.run_id, tag, value)
     if parent.info.status != "FINISHED":

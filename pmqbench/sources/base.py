@@ -19,8 +19,8 @@ class Source(Protocol):
     """Where models come from.
 
     Attributes:
-        trains: whether models are trained here, so that the base needs every task's data, and an expert needs the base,
-            its task's data and zero-shot head.
+        trains: whether models are trained here, so that the base needs every task's data, and an expert needs its task's data
+            and zero-shot head.
         code: module whose code makes the models, for the rule's code hash.
     """
 
@@ -36,22 +36,40 @@ class Source(Protocol):
     def expert_id(self, suite: Suite, task: Task) -> str:
         """Folder name of the task's expert."""
 
-    def model_config(self) -> Mapping[str, Any] | None:
+    def place(self, task: str) -> str | None:
+        """What a task's expert is read from, links resolved: tasks with the same share an expert. None if it is made here."""
+
+    def model_config(self, family: Any) -> Mapping[str, Any] | None:
         """The base's model config if it can be known before any work, for checks of layer shapes; else None."""
 
     def fetch_base(
-        self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...], threads: int
+        self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...]
     ) -> Mapping[str, str] | None:
-        """Writes the base into `folder`; `data` holds each task's training split if `trains`.
+        """Writes the base into `folder`, with the family's side files; `data` holds each task's training split if `trains`.
 
         Returns:
             What the manifest should know beyond the source's options, e.g. the commit that a branch stood for.
         """
 
     def fetch_expert(
-        self, folder: Path, family: Any, task: Task, base: Path | None, data: Path | None, head: Path | None, threads: int
+        self, folder: Path, family: Any, task: Task, base: Path, data: Path | None, head: Path | None
     ) -> Mapping[str, str] | None:
-        """Writes the task's expert into `folder`; base, data and head are given if `trains`. Returns as `fetch_base`."""
+        """Writes the task's expert into `folder`, where `family.admit` compares it with the base's folder, `base`, afterwards.
+
+        Data and head are given if `trains`. Returns as `fetch_base`.
+        """
+
+
+def shared_experts(suite: Suite) -> list[str]:
+    """A sentence for each expert that several tasks of a suite are given."""
+    tasks: dict[str | None, list[str]] = {}
+    for task in suite.tasks:
+        tasks.setdefault(suite.experts.place(task.name), []).append(task.name)
+    return [
+        f"experts: tasks {', '.join(names)} have one expert, {place}: a merge counts it as often. Give each task its own."
+        for place, names in tasks.items()
+        if place is not None and len(names) > 1
+    ]
 
 
 CARD = "README.md"

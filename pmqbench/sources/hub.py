@@ -39,7 +39,7 @@ class HubModels:
     code: ClassVar[str] = "pmqbench.sources.hub"
 
     def check(self, names: Sequence[str], family: Any, where: str) -> None:
-        """See Source; no request is made."""
+        """Refuses impossible names; no request is made."""
         if len(names) > 1 and "{task}" not in self.id:
             raise ConfigError(f'"{self.id}" is one repository.', where=f"{where}.id", remedy='Write "{task}" for the task.')
         for name in names:
@@ -50,27 +50,29 @@ class HubModels:
                 raise ConfigError(what, where=f"{where}.revisions", remedy=did_you_mean(name, names))
 
     def base_id(self, suite: Suite) -> str:
-        """See Source."""
+        """The repository's name, and a hash of it and its revision."""
         return self._id(suite, "")
 
     def expert_id(self, suite: Suite, task: Task) -> str:
-        """See Source."""
+        """As the base's."""
         return self._id(suite, task.name)
 
-    def model_config(self) -> Mapping[str, Any] | None:
-        """See Source: of the well-known bases, so that group sizes are checked before a download."""
+    def place(self, task: str) -> str:
+        """The repository, at its revision."""
+        return str(self.repository(task))
+
+    def model_config(self, family: Any) -> Mapping[str, Any] | None:
+        """Of the well-known bases, so that group sizes are checked before a download."""
         return read_json(KNOWN_CONFIGS).get(self.id)
 
-    def fetch_base(
-        self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...], threads: int
-    ) -> dict[str, str]:
-        """See Source."""
+    def fetch_base(self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...]) -> dict[str, str]:
+        """Also the side files, and the licence from the repository's card."""
         return self._fetch("", folder, family)
 
     def fetch_expert(
-        self, folder: Path, family: Any, task: Task, base: Path | None, data: Path | None, head: Path | None, threads: int
+        self, folder: Path, family: Any, task: Task, base: Path, data: Path | None, head: Path | None
     ) -> dict[str, str]:
-        """See Source."""
+        """Also what must be like the base's, where the repository has it."""
         return self._fetch(task.name, folder, family)
 
     def repository(self, task: str) -> Repo:
@@ -91,5 +93,5 @@ class HubModels:
         snapshot = fetch(repo, choose)
         files = dict(snapshot.files)
         license_name = stated_license(files.pop(CARD, None))
-        family.bring(files, folder)
+        family.bring(files, folder, base=not task)
         return {"repository": repo.id, "commit": snapshot.commit} | ({"license": license_name} if license_name else {})

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from pmqbench.errors import ConfigError, DataError
-from pmqbench.files import hash8, read_json
+from pmqbench.families.base import FAMILIES
+from pmqbench.families.files import read_object
+from pmqbench.files import hash8
 from pmqbench.sources.base import CARD, SOURCES, stated_license
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ class LocalFolders:
     code: ClassVar[str] = "pmqbench.sources.local"
 
     def check(self, names: Sequence[str], family: Any, where: str) -> None:
-        """See Source: every folder must hold weights and config."""
+        """Every task needs a place of its own, and every place must hold weights and config."""
+        if len(names) > 1 and "{task}" not in self.path:
+            raise ConfigError(f'"{self.path}" is one model.', where=f"{where}.path", remedy='Write "{task}" for the task.')
         for name in names:
             place = self._place(name)
             if not place.exists():
@@ -48,32 +52,31 @@ class LocalFolders:
                 raise ConfigError(what, where=f"{where}.path", remedy=error.remedy) from error
 
     def base_id(self, suite: Suite) -> str:
-        """See Source."""
+        """The role, and a hash of what the base is read from."""
         return self._id(suite, "", "base")
 
     def expert_id(self, suite: Suite, task: Task) -> str:
-        """See Source."""
+        """The task, and a hash of what its expert is read from."""
         return self._id(suite, task.name, task.name)
 
-    def model_config(self) -> Mapping[str, Any] | None:
-        """See Source: read from the folder (only a base has one folder)."""
-        place = self._place("")
-        configs = [Path(self.config)] if self.config else sorted(place.glob("*config.json"))
-        return read_json(configs[0]) if configs else None
+    def place(self, task: str) -> str:
+        """The folder or file itself."""
+        return str(self._place(task))
 
-    def fetch_base(
-        self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...], threads: int
-    ) -> Mapping[str, str]:
-        """See Source."""
-        family.bring(self._files("", family, base=True), folder)
+    def model_config(self, family: Any) -> Mapping[str, Any]:
+        """Of the folder's config files, the one that goes with the weights that the family takes."""
+        files = self._files("", family, base=True)
+        return read_object(files[family.config_name(files)])
+
+    def fetch_base(self, folder: Path, family: Any, data: Mapping[str, Path], tasks: tuple[Task, ...]) -> Mapping[str, str]:
+        """Also the side files, and the licence from a card."""
+        family.bring(self._files("", family, base=True), folder, base=True)
         stated = stated_license(self._place("") / CARD)
         return {"license": stated} if stated else {}
 
-    def fetch_expert(
-        self, folder: Path, family: Any, task: Task, base: Path | None, data: Path | None, head: Path | None, threads: int
-    ) -> None:
-        """See Source."""
-        family.bring(self._files(task.name, family, base=False), folder)
+    def fetch_expert(self, folder: Path, family: Any, task: Task, base: Path, data: Path | None, head: Path | None) -> None:
+        """Also what must be like the base's, where it is there."""
+        family.bring(self._files(task.name, family, base=False), folder, base=False)
 
     def _place(self, task: str) -> Path:
         return Path(self.path.replace("{task}", task)).expanduser().resolve()
@@ -84,17 +87,19 @@ class LocalFolders:
         if place.is_dir():
             found = {path.name: path for path in place.iterdir() if path.is_file()}
         else:
-            beside = place.with_name(family.config_file)
-            config = Path(self.config).expanduser().resolve() if self.config else beside
-            found = {family.weights_file: place} | ({family.config_file: config} if config.is_file() else {})
+            config = Path(self.config).expanduser().resolve() if self.config else place.with_name(family.config_file)
+            beside = [path for path in config.parent.glob("*") if path.is_file() and path.suffix != ".safetensors"]
+            found = {path.name: path for path in beside} | {family.weights_file: place}
+            found |= {family.config_file: config} if config.is_file() else {}
         return {name: found[name] for name in family.needed(found, base, str(place))}
 
     def _id(self, suite: Suite, task: str, role: str) -> str:
         """The model's role and a hash of path, sizes and times: shows a change without reading gigabytes at every start."""
-        place = self._place(task)
-        paths = sorted(place.glob("*")) if place.is_dir() else [place]
-        paths += [Path(self.config).expanduser()] if self.config else []
-        files = [(file.name, *_stamp(file)) for file in paths if file.is_file()]
+        paths = self._files(task, FAMILIES.get(suite.family)(), base=not task)
+        card = self._place("") / CARD
+        if not task and card.is_file():
+            paths[CARD] = card
+        files = [(name, *_stamp(paths[name])) for name in sorted(paths)]
         return f"local-{role}-{hash8([suite.family, self.path, files])}"
 
 

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pmqbench.families.open_clip import pack, unpack, vision_config
+from pmqbench.families.open_clip import pack, unpack
+from pmqbench.families.open_clip_config import vision_config
 from pmqbench.families.vit import VisionTower
-from pmqbench.sources.mini_config import HELD_OUT_EVERY, OPEN_CLIP_CONFIG
+from pmqbench.sources.mini import HELD_OUT_EVERY, OPEN_CLIP_CONFIG
 
 if TYPE_CHECKING:
     from open_clip import CLIP, SimpleTokenizer
@@ -198,7 +199,7 @@ def contrastive_loss(
 
 def log_separation(model: CLIP, tokenizer: SimpleTokenizer, prompts: Mapping[str, Prompts]) -> None:
     """Logs how near the two nearest classes of each task's zero-shot head are: an expert cannot tell parallel ones apart."""
-    from pmqbench.families.open_clip_text import head_of
+    from pmqbench.families.open_clip import head_of
 
     for task, (names, templates) in prompts.items():
         classes = head_of(model, tokenizer, names, templates)["classes"]

@@ -12,9 +12,9 @@ from typing import Any
 
 from pmqbench.errors import ConfigError, did_you_mean
 from pmqbench.files import check_name, read_json
-from pmqbench.tasks.kinds import ImageTask, Task, TextTask, make_task
+from pmqbench.tasks.kinds.base import Task, make_task
 
-__all__ = ["ImageTask", "Task", "TextTask", "known_tasks", "list_names", "load_task", "load_tasks", "task_of", "with_revisions"]
+__all__ = ["Task", "known_tasks", "list_names", "load_task", "load_tasks", "task_of", "with_revisions"]
 
 FOLDER = Path(__file__).parent / "definitions"
 LISTS = Path(__file__).parent / "lists.json"

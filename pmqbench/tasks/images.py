@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +15,10 @@ from pmqbench.errors import DataError
 
 BATCH = 256
 """Images decoded before they are written."""
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error)
+"""What Pillow raises for damaged files."""
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+"""What Pillow raises beyond twice `Image.MAX_IMAGE_PIXELS` pixels, and warns of beyond once as many."""
 
 
 def prepare(image: Image.Image, size: int) -> np.ndarray:
@@ -20,6 +26,8 @@ def prepare(image: Image.Image, size: int) -> np.ndarray:
     rgb = image.convert("RGB")
     short = min(rgb.size)
     wide, high = (int(size * side / short) if side != short else size for side in rgb.size)
+    if wide * high > (Image.MAX_IMAGE_PIXELS or float("inf")):
+        raise Image.DecompressionBombError(f"with a short side of {size} it has {wide} x {high} pixels")
     resized = rgb.resize((wide, high), Image.Resampling.BICUBIC)
     left, top = (wide - size) // 2, (high - size) // 2
     return np.asarray(resized.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
@@ -28,9 +36,13 @@ def prepare(image: Image.Image, size: int) -> np.ndarray:
 def decode(stored: bytes | Path, size: int, where: str) -> np.ndarray:
     """One stored image, prepared; DataError names the place of an image that cannot be read."""
     try:
-        with Image.open(io.BytesIO(stored) if isinstance(stored, bytes) else stored) as image:
-            return prepare(image, size)
-    except (UnidentifiedImageError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(stored) if isinstance(stored, bytes) else stored) as image:
+                return prepare(image, size)
+    except BOMBS as error:
+        raise DataError(f"the image is too large ({error}).", where=where, remedy="Scale it down, or remove it.") from error
+    except UNREADABLE as error:
         raise DataError(f"the image cannot be read ({error}).", where=where, remedy="Replace or remove it.") from error
 
 

@@ -6,12 +6,13 @@ Large splits are written batch by batch and read through the file's mapped pages
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from pmqbench.errors import DataError
@@ -19,6 +20,9 @@ from pmqbench.files import atomic_path
 
 if TYPE_CHECKING:
     import torch
+
+ROWS = 256
+"""Images read at a time."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,33 @@ def load_arrays(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return split["images"], split["labels"]
 
 
+def read_labels(path: str | Path) -> np.ndarray:
+    """Labels alone, int64 (n,)."""
+    with safe_open(path, "numpy") as split:
+        return split.get_tensor("labels")
+
+
+def read_images(path: str | Path) -> Iterator[np.ndarray]:
+    """Images in batches, uint8 (b, 3, h, w): a large split is never in memory as a whole."""
+    with safe_open(path, "numpy") as split:
+        images = split.get_slice("images")
+        count = images.get_shape()[0]
+        for start in range(0, count, ROWS):
+            yield images[start : min(start + ROWS, count)]
+
+
 def load_split(path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Images and labels as tensors over the file's mapped pages: only what is used takes memory."""
     from safetensors.torch import load_file as map_file
 
     split = map_file(path)
     return split["images"], split["labels"]
+
+
+def drawn_images(path: str | Path, task: str, count: int, seed: int) -> torch.Tensor:
+    """A calibration sample of a split's images, uint8 (min(count, n), 3, h, w)."""
+    images, _ = load_split(path)
+    return images[draw_sample(len(images), count, seed, task)]
 
 
 def draw_sample(total: int, count: int, seed: int, task: str) -> np.ndarray:

@@ -1,91 +1,77 @@
-"""Labelled images in parquet and arrow files: which files make a split, class names, labels, and images row by row."""
+"""Parquet and arrow files: a label's class names, labels, and images row by row."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from pmqbench.cards import card_head
 from pmqbench.errors import DataError
 
-SUFFIXES = (".parquet", ".arrow")
 ROWS = 256
 """Rows read at a time."""
 
 
-def shards(names: Collection[str], split: str, config: str | None = None, card: str = "") -> list[str]:
-    """Those of a data set's files that hold a split, in order.
-
-    Args:
-        names: paths of all files.
-        split: the split as the data set calls it.
-        config: the configuration, where a data set has several.
-        card: README.md; its `configs` say which files belong to a split. Without them the names do, as the `datasets` library
-            writes them: train-00000-of-00002.parquet, train/0000.parquet, below a folder called like the configuration.
-    """
-    tables = sorted(name for name in names if name.endswith(SUFFIXES))
-    patterns = _declared(card, split, config)
-    if patterns:
-        return [name for name in tables if any(fnmatch(name, pattern) for pattern in patterns)]
-    folder = f"{config}/" if any(name.startswith(f"{config}/") for name in tables) else ""
-    shape = re.compile(rf"(.*/)?{re.escape(split)}(-\d+-of-\d+(-\w+)?\.|\.|/[^/]+\.)(parquet|arrow)")
-    return [name for name in tables if name.startswith(folder) and shape.fullmatch(name)]
-
-
-def _declared(card: str, split: str, config: str | None) -> list[str]:
-    """Patterns of a split's files in the head of a data set's card."""
-    for entry in card_head(card).get("configs", []):
-        if entry.get("config_name", "default") == (config or entry.get("config_name", "default")):
-            files = entry.get("data_files", [])
-            wanted = [item for item in files if isinstance(item, dict) and item.get("split") == split]
-            return [path for item in wanted for path in ([item["path"]] if isinstance(item["path"], str) else item["path"])]
-    return []
-
-
 @dataclass(frozen=True)
 class Table:
-    """The files of one split.
+    """Labelled images in the files of one split.
 
     Attributes:
-        files: parquet or arrow files.
+        files: parquet or arrow files, at least one.
         image, label: column names.
         where: what messages call the split.
+        paths: whether cells may name image files below the table's folder; else they hold the images' bytes.
+        stated: class names of the label that stand outside the tables (a card), or None.
     """
 
     files: Sequence[Path]
     image: str
     label: str
     where: str
+    paths: bool = False
+    stated: Sequence[str] | None = None
 
+    @cached_property
     def schema(self) -> pa.Schema:
-        """Schema of the first file; DataError if a column is missing."""
-        schema = next(self._read(self.files[0], None))[0]
-        for column, option in ((self.image, "image"), (self.label, "label")):
-            if column not in schema.names:
-                what = f'there is no column "{column}"; there are: {", ".join(schema.names)}.'
-                raise DataError(what, where=self.where, remedy=f"Set `{option}` of the task's source.")
-        return schema
+        """Schema of the first file; DataError if a file lacks a column, or their labels differ in type or class names."""
+        first, *others = [read_schema(file, self.where) for file in self.files]
+        for file, schema in zip(self.files, (first, *others), strict=True):
+            for column, option in ((self.image, "image"), (self.label, "label")):
+                if column not in schema.names:
+                    what = f'there is no column "{column}"; there are: {", ".join(schema.names)}.'
+                    raise DataError(what, where=f"{self.where}, {file.name}", remedy=f"Set `{option}` of the task's source.")
+            alike = schema.field(self.label).type == first.field(self.label).type
+            if not alike or class_names(schema, self.label) != class_names(first, self.label):
+                what = f"the labels of {self.files[0].name} and {file.name} differ in type or class names."
+                raise DataError(what, where=self.where, remedy="Write all files of a split in one way.")
+        return first
 
-    def class_names(self) -> list[str] | None:
+    def class_names(self) -> Sequence[str] | None:
         """Names of the label's classes where the data set's features tell them, else None."""
-        return class_names(self.schema(), self.label)
+        return class_names(self.schema, self.label) or self.stated
+
+    def labels_are_words(self) -> bool:
+        """Whether labels are class names themselves."""
+        kind = self.schema.field(self.label).type
+        return not (pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
     def labels(self, classnames: Sequence[str]) -> np.ndarray:
         """Labels of all rows, int64 (n,); labels that are words must be class names."""
-        self.schema()
-        columns = [batch.column(0) for file in self.files for _, batch in self._read(file, [self.label]) if batch is not None]
-        values = pa.chunked_array(columns) if columns else pa.chunked_array([], pa.int64())
+        kind = self.schema.field(self.label).type
+        columns = [batch.column(0) for file in self.files for batch in read_batches(file, [self.label], self.where)]
+        values = pa.chunked_array(columns, kind)
         if values.null_count:
             raise DataError(f"{values.null_count} labels are missing.", where=self.where, remedy="Remove those rows.")
-        if pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+        if not self.labels_are_words():
             return np.asarray(values.to_numpy(), dtype=np.int64)
         index = {name: i for i, name in enumerate(classnames)}
         words = values.to_pylist()
@@ -97,32 +83,57 @@ class Table:
 
     def images(self, rows: np.ndarray) -> Iterator[tuple[bytes | Path, str]]:
         """Stored images of the given rows (ascending) and their places."""
-        wanted, start = set(rows.tolist()), 0
+        wanted, total = set(rows.tolist()), 0
         for file in self.files:
-            for _, batch in self._read(file, [self.image]):
-                if batch is None:
-                    continue
+            begin = total
+            for batch in read_batches(file, [self.image], self.where):
                 for offset in range(len(batch)):
-                    if start + offset in wanted:
-                        where = f"{self.where}, {file.name}, row {start + offset}"
-                        yield _stored(batch.column(0)[offset].as_py(), file, where), where
-                start += len(batch)
+                    if total + offset in wanted:
+                        where = f"{self.where}, {file.name}, row {total + offset - begin}"
+                        yield self._stored(batch.column(0)[offset].as_py(), file, where), where
+                total += len(batch)
 
-    def _read(self, file: Path, columns: list[str] | None) -> Iterator[tuple[pa.Schema, pa.RecordBatch | None]]:
-        """The file's schema (with no batch), then its batches with the columns; the schema alone if `columns` is None."""
-        try:
-            if file.suffix == ".arrow":
-                yield from _read_arrow(file, columns)
-                return
+    def _stored(self, cell: object, file: Path, where: str) -> bytes | Path:
+        """The image in a cell: bytes, {"bytes", "path"} as `datasets` stores it, or a path below the table's folder."""
+        if isinstance(cell, bytes):
+            return cell
+        if isinstance(cell, dict) and cell.get("bytes"):
+            return cell["bytes"]
+        path = cell.get("path") if isinstance(cell, dict) else cell
+        if not isinstance(path, str):
+            remedy = "Set `image` of the task's source to the image column."
+            raise DataError("the cell holds no image.", where=where, remedy=remedy)
+        if not self.paths:
+            what = f'the cell holds a path ("{path}") and no image.'
+            raise DataError(what, where=where, remedy="A data set of the hub must hold its images' bytes.")
+        image, folder = file.parent / path, file.parent.resolve()
+        if Path(path).is_absolute() or not image.resolve().is_relative_to(folder):
+            what = f'the path "{path}" is absolute or leaves the folder of the table.'
+            raise DataError(what, where=where, remedy=f"Put the images below {folder}, and relative paths into the table.")
+        return image
+
+
+def read_schema(file: Path, where: str) -> pa.Schema:
+    """Schema of a parquet or arrow file; DataError if it is not readable."""
+    with _explained(file, where):
+        if file.suffix == ".parquet":
+            return pq.read_schema(file)
+        with pa.memory_map(str(file)) as source:
+            return _arrow_reader(source)[0].schema
+
+
+def read_batches(file: Path, columns: Sequence[str] | None, where: str) -> Iterator[pa.RecordBatch]:
+    """Rows of a parquet or arrow file with the columns (None: all of them), some hundred at a time."""
+    with _explained(file, where):
+        if file.suffix == ".parquet":
             with pq.ParquetFile(file) as table:
-                yield table.schema_arrow, None
-                if columns is not None:
-                    for batch in table.iter_batches(ROWS, columns=columns):
-                        yield batch.schema, batch
-        except pa.ArrowInvalid as error:
-            raise DataError(
-                f"{file.name} is not a readable table ({error}).", where=self.where, remedy="Replace it."
-            ) from error
+                yield from table.iter_batches(ROWS, columns=columns and list(columns))
+            return
+        # Both the stream format that the `datasets` library writes and arrow's file format.
+        with pa.memory_map(str(file)) as source:
+            reader, is_file = _arrow_reader(source)
+            found = (reader.get_batch(i) for i in range(reader.num_record_batches)) if is_file else reader
+            yield from (batch.select(columns) if columns else batch for batch in found)
 
 
 def class_names(schema: pa.Schema, label: str) -> list[str] | None:
@@ -133,28 +144,19 @@ def class_names(schema: pa.Schema, label: str) -> list[str] | None:
     return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
-def _read_arrow(file: Path, columns: list[str] | None) -> Iterator[tuple[pa.Schema, pa.RecordBatch | None]]:
-    """As Table._read, for the stream format that the `datasets` library writes and for arrow's file format."""
-    with pa.memory_map(str(file)) as source:
-        is_file = source.read(6) == b"ARROW1"
-        source.seek(0)
-        reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
-        yield reader.schema, None
-        if columns is not None:
-            found = (reader.get_batch(i) for i in range(reader.num_record_batches)) if is_file else reader
-            yield from ((batch.schema, batch.select(columns)) for batch in found)
+@contextmanager
+def _explained(file: Path, where: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file.name} is not a readable table ({error}).", where=where, remedy="Replace it.") from error
 
 
-def _stored(cell: object, file: Path, where: str) -> bytes | Path:
-    """The image in a cell: bytes, or {"bytes", "path"} as `datasets` stores it, a path being relative to the table's folder."""
-    if isinstance(cell, bytes):
-        return cell
-    if isinstance(cell, dict) and cell.get("bytes"):
-        return cell["bytes"]
-    path = cell.get("path") if isinstance(cell, dict) else cell
-    if isinstance(path, str):
-        return file.parent / path
-    raise DataError("the cell holds no image.", where=where, remedy="Set `image` of the task's source to the image column.")
+def _arrow_reader(source: pa.MemoryMappedFile) -> tuple[Any, bool]:
+    """Reader of an arrow file, and whether it has the file format, else the stream format."""
+    is_file = source.read(6) == b"ARROW1"
+    source.seek(0)
+    return (pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)), is_file
 
 
 def check_classes(found: Sequence[str], classnames: Sequence[str], where: str) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmqbench.errors import DataError
-from pmqbench.families.t5_config import START
-from pmqbench.files import write_text
+from pmqbench.files import read_json, write_text
+from pmqbench.tasks.splits import draw_sample
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Example = tuple[str, str]
 Batch = Mapping[str, "Tensor"]
 MAX_INPUT_TOKENS = 512
+MAX_ANSWER_TOKENS = 10  # the start token included: `max_length` of the reference protocol
+PADDING = 0  # any token would do: masks say what is padding
 
 
 def save_examples(path: str | Path, examples: Sequence[Example], where: str) -> None:
@@ -37,8 +39,14 @@ def load_examples(path: str | Path) -> list[Example]:
         return [(row["input"], row["target"]) for row in map(json.loads, handle)]
 
 
-def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer of a tokenizer.json, cutting inputs at 512 tokens; DataError if the file is none."""
+def drawn_examples(path: str | Path, task: str, count: int, seed: int) -> list[Example]:
+    """A calibration sample of a split's examples, min(count, n) of them."""
+    examples = load_examples(path)
+    return [examples[index] for index in draw_sample(len(examples), count, seed, task)]
+
+
+def load_tokenizer(path: str | Path, max_tokens: int = MAX_INPUT_TOKENS) -> Tokenizer:
+    """The tokenizer of a tokenizer.json, cutting texts at `max_tokens`; DataError if the file is none."""
     from tokenizers import Tokenizer
 
     if not Path(path).is_file():
@@ -48,8 +56,13 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     except Exception as error:  # the Rust library raises no narrower class
         raise DataError(f"not a tokenizer ({error}).", where=str(path), remedy="Use the base's tokenizer.json.") from error
     tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_INPUT_TOKENS)
+    tokenizer.enable_truncation(max_tokens)
     return tokenizer
+
+
+def encoder_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of an encoder's folder, which cuts texts at as many tokens as the model has positions."""
+    return load_tokenizer(folder / "tokenizer.json", read_json(folder / "config.json")["max_position_embeddings"])
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
@@ -57,11 +70,25 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
 
 
+def check_targets(tokenizer: Tokenizer, examples: Sequence[Example], where: str) -> None:
+    """Raises DataError, with an example, for targets that no answer can be: too long, or not as the tokenizer writes."""
+    prompts = {target.strip(): prompt for prompt, target in reversed(examples)}
+    for target, ids in zip(prompts, encode(tokenizer, list(prompts)), strict=True):
+        length, written = len(ids) - 1, tokenizer.decode(ids).strip()  # without the end token
+        what = f'the target "{target}" of the prompt "{prompts[target]:.100}"'
+        if length > MAX_ANSWER_TOKENS - 1:
+            what += f" has {length} tokens; answers end after {MAX_ANSWER_TOKENS - 1}."
+            raise DataError(what, where=where, remedy="Shorten it (`target` of the task, or the data's labels).")
+        if written != target:
+            what += f' is "{written}" when the base\'s tokenizer has encoded and decoded it, so no answer can be equal to it.'
+            raise DataError(what, where=where, remedy="Write targets as the tokenizer does (spaces, case, characters).")
+
+
 def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Token ids, padded on the right, and masks (1: token, 0: padding); int64 (n, longest)."""
     import torch
 
-    ids = torch.full((len(sequences), max(map(len, sequences))), START)
+    ids = torch.full((len(sequences), max(map(len, sequences))), PADDING)
     mask = torch.zeros_like(ids)
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence)] = torch.tensor(sequence)
@@ -69,13 +96,19 @@ def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def teacher_forced(tokenizer: Tokenizer, examples: Sequence[Example], batch_size: int) -> list[Batch]:
-    """Batches in which the decoder has read the target up to its last token: start token, then the target without its end."""
+def batched(sequences: Sequence[Sequence[int]], batch_size: int) -> list[Batch]:
+    """Batches of token ids and masks, in order."""
+    parts = [padded(sequences[begin : begin + batch_size]) for begin in range(0, len(sequences), batch_size)]
+    return [{"input_ids": ids, "attention_mask": mask} for ids, mask in parts]
+
+
+def teacher_forced(tokenizer: Tokenizer, examples: Sequence[Example], batch_size: int, start: int) -> list[Batch]:
+    """Batches in which the decoder has read the target up to its last token: `start`, then the target without its end."""
     prompts, targets = (encode(tokenizer, texts) for texts in zip(*examples, strict=True))
     batches = []
     for begin in range(0, len(prompts), batch_size):
         ids, mask = padded(prompts[begin : begin + batch_size])
-        decoder_ids, decoder_mask = padded([[START, *target[:-1]] for target in targets[begin : begin + batch_size]])
+        decoder_ids, decoder_mask = padded([[start, *target[:-1]] for target in targets[begin : begin + batch_size]])
         batches.append(
             {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask}
         )

@@ -149,7 +149,7 @@ class Layout:
 
     def base_files(self) -> list[str]:
         """The base, with what its protocol reads of it."""
-        return [*self.model_files(self.base), *self.protocol_files()]
+        return list(dict.fromkeys([*self.model_files(self.base), *self.protocol_files()]))
 
     def protocol_files(self) -> list[str]:
         """Those files of the base's folder that its protocol reads."""

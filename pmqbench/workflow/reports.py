@@ -15,7 +15,11 @@ from pmqbench.files import hash8
 from pmqbench.recipes import Target
 from pmqbench.reporting import PLOTS
 from pmqbench.reporting.published import Published, expert_values, load_published, pair_up
+from pmqbench.repositories import unpinned
+from pmqbench.sources.base import shared_experts
 from pmqbench.workflow.layout import EXPORTED, QUANTIZED, REPORTS, Layout, Model
+
+PIN = "python -m pmqbench.pin CONFIG writes the pins."
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,12 @@ class Reports:
         folders = dict.fromkeys(model.folder for model in self._models(wildcards))
         return [*self.layout.data_manifests(), *(f"{folder}/manifest.json" for folder in folders)]
 
+    def stated_warnings(self) -> list[str]:
+        """What the config alone tells a reader to mind: repositories that may move, experts given twice."""
+        suite = self.layout.suite
+        loose = [f"{name} is not pinned to a commit, so its numbers may change: {PIN}" for name in unpinned(suite)]
+        return [*loose, *shared_experts(suite)]
+
     def published_pairs(self, wildcards: Any) -> list[dict[str, Any]]:
         """Published rows with the models they are to be compared with."""
         models = [(model.kind, model.id, model.merge, model.quantizer) for model in self._models(wildcards)]
@@ -109,9 +119,14 @@ class Reports:
         """A target of the suite."""
         suite = self.layout.suite
         if name not in suite.targets:
-            what = f'suite {suite.name} has no target "{name}"; it has: {", ".join(suite.targets)}.'
+            known = ", ".join("all" if target == "default" else target for target in suite.targets)
+            what = f'suite {suite.name} has no target "{name}"; it has: {known}.'
             raise ConfigError(what, where="targets", remedy="Add it to the config, or choose one of these.")
         return suite.targets[name]
+
+    def plot_code(self) -> str:
+        """Every plot's own module."""
+        return self.code("plot_comparison", *(f"pmqbench.reporting.plots.{name}" for name in PLOTS))
 
     def plot_files(self, folder: str, kind: str) -> list[str]:
         """The plots of a report as "svg" or "png"."""
@@ -119,7 +134,7 @@ class Reports:
 
     def shown(self, folder: str) -> list[str]:
         """Everything a report shows."""
-        names = ["records.parquet", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "tracked.json"]
+        names = ["records.parquet", "warnings.json", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "tracked.json"]
         names += ["reproduction.csv", "reproduction.md"] if self.published else []
         plots = [*self.plot_files(folder, "svg"), *self.plot_files(folder, "png")]
         return [*(f"{folder}/{name}" for name in names), *plots]

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pmqbench.code_hash import code_hash
 from pmqbench.merging.base import MERGERS
 from pmqbench.quantization.base import QUANTIZERS
 from pmqbench.recipes import MergeRecipe, QuantRecipe
@@ -43,12 +44,12 @@ class Stages:
 
     def data_plan(self, wildcards: Any, output: Any) -> Plan:
         """The task whose splits are written."""
-        return {"task": self.data_tasks[wildcards.data_id].describe(), "strict": self.layout.suite.strict}
+        return {"task": self.data_tasks[wildcards.data_id].describe()}
 
     def data_code(self, wildcards: Any) -> str:
         """The data source, and the kind of task that writes its examples."""
         task = self.data_tasks[wildcards.data_id]
-        return self.layout.code("prepare_task", type(task).__module__, type(task.data_source()).__module__)
+        return code_hash("prepare_task", type(task).__module__, type(task.data_source()).__module__)
 
     def base_inputs(self) -> list[str]:
         """Training data for a base that is trained here."""
@@ -134,12 +135,15 @@ class Stages:
 
     def merge_code(self, wildcards: Any) -> str:
         """The one method used."""
-        return self.layout.code("merge_experts", self._merger(self.layout.merges[wildcards.merge]))
+        return self._merge_code(self.layout.merges[wildcards.merge])
 
     def tuning_code(self, wildcards: Any) -> str:
         """The one method used, and the protocol that says which candidate is best."""
         method = self._merger(self.layout.merges[wildcards.merge])
         return self.layout.code("tune_scaling", method, self.layout.protocol_code)
+
+    def _merge_code(self, merge: MergeRecipe) -> str:
+        return self.layout.code("merge_experts", self._merger(merge))
 
     def _merger(self, merge: MergeRecipe) -> str:
         return MERGERS.get(merge.method_name).__module__
@@ -151,11 +155,11 @@ class Stages:
         return [f"{m.id}/{q.id}" for m, q in self.layout.pairs if not q.method.calibrated]
 
     def in_one_job(self) -> list[str]:
-        """<merge>/<quantizer> whose seeds one job calibrates: in a suite of small jobs, all of which no seed is there yet.
+        """<merge>/<quantizer> whose seeds one job calibrates: in a suite of small jobs, all that no seed stays as it is of.
 
-        With some there, and made by today's code, each seed is a job of its own, so that a new one is computed alone.
+        With some seeds there, made by today's code, each is a job of its own, so that a new one is computed alone.
         """
-        return [path for path, models in self._calibrated() if self._none_made(models, self._manifest, self.quantizer_code)]
+        return [path for path, models in self._calibrated() if self._anew(models)]
 
     def one_by_one(self) -> list[str]:
         """<merge>/<quantizer> whose seeds are a job each."""
@@ -193,7 +197,7 @@ class Stages:
     def quantizer_code(self, quantizer: QuantRecipe) -> str:
         """The one method used; of calibrated ones also what makes batches."""
         method = QUANTIZERS.get(quantizer.method_name).__module__
-        batches = [self.layout.protocol.task_class.__module__] if quantizer.method.calibrated else []
+        batches = [self.layout.protocol.batches_code] if quantizer.method.calibrated else []
         return self.layout.code("quantize_model", method, *batches)
 
     def quantized_code(self, wildcards: Any) -> str:
@@ -204,14 +208,17 @@ class Stages:
         pairs = [(m, q) for m, q in self.layout.pairs if q.method.calibrated]
         return [(f"{m.id}/{q.id}", self.layout.quantized_models(m, q)) for m, q in pairs]
 
-    def _none_made(self, models: Sequence[Model], file: Callable[[Model], str], code: Callable[[QuantRecipe], str]) -> bool:
-        """Whether small jobs may be one: none of the models' files was made by today's code."""
-        current = {code(models[0].quantizer)}
-        return self.layout.suite.batch_jobs and not any(self.code_of(file(model)) in current for model in models)
-
-    @staticmethod
-    def _manifest(model: Model) -> str:
-        return f"{model.folder}/manifest.json"
+    def _anew(self, models: Sequence[Model]) -> bool:
+        """Whether today's code has made none of a recipe's models, or not what they are made of."""
+        merge, quantizer = models[0].merge, models[0].quantizer
+        layout = self.layout
+        made_by = {layout.base: self.base_code(), f"{MERGED}/{merge.id}": self._merge_code(merge)}
+        made_by |= {model.folder: self.expert_code() for model in layout.expert_models}
+        stale = any(self.code_of(f"{folder}/manifest.json") != code for folder, code in made_by.items())
+        code = self.quantizer_code(quantizer)
+        return layout.suite.batch_jobs and (
+            stale or not any(self.code_of(f"{model.folder}/manifest.json") == code for model in models)
+        )
 
     def _recipes(self, path: str) -> tuple[MergeRecipe, QuantRecipe]:
         merge, quantizer = path.split("/")
@@ -229,12 +236,13 @@ class Stages:
 
     def evaluated_in_one_job(self) -> list[str]:
         """<merge>/<quantizer> whose seeds one job evaluates; as `in_one_job`."""
-        first = self.layout.suite.tasks[0]
+        code, anew = self.record_code(), set(self.in_one_job())
 
-        def record(model: Model) -> str:
-            return f"{EVALUATIONS}/{model.id}/{self.layout.record_name(first)}"
+        def evaluated(model: Model) -> bool:
+            return any(self.code_of(record) == code for record in self.layout.record_files(model))
 
-        return [path for path, models in self._calibrated() if self._none_made(models, record, lambda _: self.record_code())]
+        small = [(path, models) for path, models in self._calibrated() if self.layout.suite.batch_jobs]
+        return [path for path, models in small if path in anew or not any(map(evaluated, models))]
 
     def evaluated_alone(self) -> list[str]:
         """Ids of the models that are evaluated in jobs of their own."""

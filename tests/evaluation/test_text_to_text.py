@@ -6,11 +6,15 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from pmqbench.errors import DataError
+from pmqbench.evaluation.base import Assets
+from pmqbench.evaluation.protocols.text_to_text import TextToText
 from pmqbench.evaluation.text_to_text import METRICS, answers, exact_match, number, spearman
 from pmqbench.families.t5 import T5
-from pmqbench.tasks.kinds import TextTask
-from pmqbench.tasks.text import load_tokenizer
+from pmqbench.tasks.kinds.text_to_text import TextTask
+from pmqbench.tasks.text import load_tokenizer, save_examples
 from tests.families.t5_toy import save, tiny_t5
 from tests.t5.toy import write_tokenizer
 
@@ -44,6 +48,48 @@ class Echo:
 def test_answers_come_in_the_order_of_the_prompts(model_and_tokenizer):
     short = [prompt for prompt in PROMPTS if len(prompt) < 9]
     assert answers(Echo(), model_and_tokenizer[1], short, 2, "") == short
+
+
+def word_tokenizer(*words):
+    """A token a word, spaces as one, and an end token."""
+    vocabulary = {word: index for index, word in enumerate(["<pad>", "</s>", "<unk>", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>"])
+    return tokenizer
+
+
+def test_spaces_around_answers_and_targets_do_not_count():
+    assert exact_match([" yes", "yes\n", "y es"], ["yes ", "yes", "yes"], "").correct.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("so " * 9, None),
+        (" is it  ", None),
+        ("so " * 10, r'the target "so so .*" of the prompt "why" has 10 tokens; answers end after 9\.'),
+        ("so  so", r'the target "so  so" of the prompt "why" is "so so" when'),
+        ("so {x}", r'the target "so {x}" of the prompt "why" is "so.*" when'),
+    ],
+)
+def test_targets_that_no_answer_can_be(tmp_path, target, words):
+    split = tmp_path / "test.jsonl"
+    save_examples(split, [("is", "so"), ("why", target), ("what", target)], "")
+    folder = tmp_path / "base"
+    folder.mkdir()
+    word_tokenizer("so", "is", "it").save(str(folder / "tokenizer.json"))
+    protocol = TextToText()
+    for read in (
+        lambda: protocol.examples(split, Assets(folder)),
+        lambda: protocol.calibration_batches(split, folder, "mine", 3, 0, 2),
+    ):
+        if words is None:
+            assert read()
+        else:
+            with pytest.raises(DataError, match=rf"test\.jsonl: {words}"):
+                read()
 
 
 def test_exact_match_is_letter_by_letter():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pmqbench.errors import NumericalError
-from pmqbench.evaluation.zero_shot import classify
+from pmqbench.evaluation.protocols.zero_shot import classify
 
 
 class Pixels(torch.nn.Module):
@@ -13,6 +13,10 @@ class Pixels(torch.nn.Module):
 
     def forward(self, batch):
         return batch.float().flatten(1) / 255
+
+
+def batches(images, labels, size):
+    return zip(images.split(size), labels.split(size), strict=True)
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def case():
 
 def test_accuracy_and_loss_equal_the_definition(case):
     head, images, labels = case
-    outcome = classify(Pixels(), head, images, labels, batch_size=8, device="cpu", where="")
+    outcome = classify(Pixels(), head, batches(images, labels, 8), "cpu", "")
     x = images.numpy().reshape(37, 12).astype(np.float64) / 255
     features = x @ head["projection"].numpy().astype(np.float64).T
     features /= np.linalg.norm(features, axis=1, keepdims=True)
@@ -39,13 +43,15 @@ def test_accuracy_and_loss_equal_the_definition(case):
     assert outcome.correct.tolist() == (logits.argmax(1) == labels.numpy()).tolist()
     np.testing.assert_allclose(outcome.loss.numpy(), losses, rtol=1e-4, atol=1e-5)
     share = (logits.argmax(1) == labels.numpy()).mean()
-    assert outcome.accuracy == pytest.approx(share)
-    assert outcome.standard_error == pytest.approx((share * (1 - share) / 37) ** 0.5)
+    score = outcome.score()
+    assert score.value == pytest.approx(share)
+    assert score.standard_error == pytest.approx((share * (1 - share) / 37) ** 0.5)
+    assert score.loss == pytest.approx(losses.mean(), rel=1e-5)
 
 
 def test_batch_size_does_not_matter(case):
     head, images, labels = case
-    one, all_at_once = (classify(Pixels(), head, images, labels, size, "cpu", "") for size in (1, 64))
+    one, all_at_once = (classify(Pixels(), head, batches(images, labels, size), "cpu", "") for size in (1, 64))
     assert torch.equal(one.correct, all_at_once.correct)
 
 
@@ -53,4 +59,12 @@ def test_broken_outputs_are_an_error(case):
     head, images, labels = case
     head["projection"][0, 0] = float("inf")
     with pytest.raises(NumericalError, match=r"merged model, task digits.*NaN or Inf"):
-        classify(Pixels(), head, images, labels, 8, "cpu", "merged model, task digits")
+        classify(Pixels(), head, batches(images, labels, 8), "cpu", "merged model, task digits")
+
+
+def test_a_head_without_projection_compares_the_features_themselves(case):
+    head, images, labels = case
+    head["classes"] = torch.nn.functional.normalize(head["classes"] @ head["projection"], dim=-1)
+    plain = {name: tensor for name, tensor in head.items() if name != "projection"}
+    projected = classify(Pixels(), head | {"projection": torch.eye(12)}, batches(images, labels, 8), "cpu", "")
+    torch.testing.assert_close(classify(Pixels(), plain, batches(images, labels, 8), "cpu", "").loss, projected.loss)

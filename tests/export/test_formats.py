@@ -15,6 +15,8 @@ from pmqbench.quantization.calibrate import quantize_model
 from pmqbench.quantization.export import export_model
 from pmqbench.quantization.methods.rtn import Rtn
 from pmqbench.quantization.packing import save_packed
+from tests.families.bert_toy import tiny_bert
+from tests.families.clip_toy import save_processor
 from tests.families.t5_toy import SIZES
 from tests.workflow.conftest import TEXT, environment
 from tests.workflow.conftest import VISION as OPEN_CLIP
@@ -37,9 +39,9 @@ LOAD = """
 import importlib.util, json, sys, torch, transformers
 from safetensors.torch import load_file
 assert importlib.util.find_spec("pmqbench") is None
-for folder, loader in json.loads(sys.argv[1]).items():
+for folder, (loader, arguments) in json.loads(sys.argv[1]).items():
     expected = load_file(folder + "/expected.safetensors")
-    model, report = getattr(transformers, loader).from_pretrained(folder, output_loading_info=True)
+    model, report = getattr(transformers, loader).from_pretrained(folder, output_loading_info=True, **arguments)
     state = model.state_dict()
     wrong = [name for name, tensor in expected.items() if not torch.equal(state[name], tensor)]
     print(json.dumps([folder, wrong, sorted(report["missing_keys"]), sorted(report["unexpected_keys"])]))
@@ -52,6 +54,7 @@ def clip_model(folder):
 
     torch.manual_seed(0)
     CLIPVisionModel(CLIPVisionConfig(**CLIP)).save_pretrained(folder)
+    save_processor(folder)
     return family
 
 
@@ -78,9 +81,18 @@ def t5_model(folder):
     return FAMILIES.get("t5")()
 
 
-@pytest.mark.parametrize("make", [clip_model, open_clip_model, t5_model], ids=["clip", "open_clip", "t5"])
-def test_transformers_loads_the_quantized_weights(make, tmp_path):
-    family, exported = make(tmp_path / "model"), {}
+def bert_model(folder):
+    tiny_bert().save_pretrained(folder)
+    (folder / "tokenizer.json").write_text("{}")
+    return FAMILIES.get("bert")()
+
+
+MAKERS = {"bert": bert_model, "clip": clip_model, "open_clip": open_clip_model, "t5": t5_model}
+
+
+@pytest.mark.parametrize("name", FAMILIES.names())
+def test_transformers_loads_the_quantized_weights(name, tmp_path):
+    family, exported = MAKERS[name](tmp_path / "model"), {}
     for index, grid in enumerate([*GRIDS, {"bits": 16, "group_size": None, "symmetric": False}]):
         method = Rtn(**grid)
         made = quantize_model(family.build(tmp_path / "model"), method, {}, {}, progress=False)
@@ -89,7 +101,7 @@ def test_transformers_loads_the_quantized_weights(make, tmp_path):
         folder = tmp_path / str(index)
         export_model(folder, tmp_path / "packed.safetensors", deployed, grid, "A card.")
         save_file({name: tensor.contiguous() for name, tensor in made.tensors.items()}, folder / "expected.safetensors")
-        exported[str(folder)] = deployed.loader
+        exported[str(folder)] = deployed.loader, deployed.arguments
         assert set(family.exported_files) <= {path.name for path in folder.iterdir()}
     command = [sys.executable, "-I", "-c", LOAD, json.dumps(exported)]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)

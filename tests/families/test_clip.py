@@ -2,39 +2,18 @@
 
 import json
 
-import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from pmqbench.errors import DataError
-from pmqbench.families.clip import MEAN, STD, Clip, vision_config
+from pmqbench.families.clip import Clip, vision_config
 from pmqbench.files import write_json
-from tests.hub.content import trained_tokenizer
+from pmqbench.sources.local import LocalFolders
+from tests.families.clip_toy import HALF, IMAGES, VISION, normalised, save_open_clip, save_processor, shaken, whole_clip
 
-VISION = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 16,
-    "patch_size": 4,
-}
-TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 FAMILY = Clip()
-IMAGES = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
-
-
-def shaken(model):
-    """Random biases too: zeros would hide a swap."""
-    for parameter in model.parameters():
-        parameter.data += 0.05 * torch.randn_like(parameter)
-    return model.eval()
-
-
-def normalised(images, mean=MEAN, std=STD):
-    return (images / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
 @pytest.fixture(scope="module", params=["quick_gelu", "gelu"])
@@ -43,25 +22,24 @@ def expert(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("expert")
     model = shaken(CLIPVisionModel(CLIPVisionConfig(**VISION, hidden_act=request.param)))
     model.save_pretrained(folder)
+    save_processor(folder)
     return folder, model
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("base")
-    tokenizer = trained_tokenizer()
-    text = TEXT | {"vocab_size": len(tokenizer), "max_position_embeddings": 20, "eos_token_id": tokenizer.eos_token_id}
-    model = shaken(CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=24)))
+    model, tokenizer = whole_clip()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    save_processor(folder)
     return folder, model, tokenizer
 
 
 def test_tower_equals_transformers_forward(expert):
     folder, model = expert
     with torch.no_grad():
-        expected = model(pixel_values=normalised(IMAGES)).pooler_output
+        expected = model(pixel_values=normalised(IMAGES, HALF, HALF)).pooler_output
     torch.testing.assert_close(FAMILY.build(folder)(IMAGES), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -70,14 +48,15 @@ def test_the_older_key_layout_is_the_same_model(expert, tmp_path):
     tensors = load_file(folder / "model.safetensors")
     assert not any(name.startswith("vision_model.") for name in tensors)
     save_file({f"vision_model.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
     assert torch.equal(FAMILY.build(tmp_path)(IMAGES), FAMILY.build(folder)(IMAGES))
 
 
 def test_a_whole_clip_gives_its_vision_tower(base):
     folder, model, _ = base
     with torch.no_grad():
-        expected = model.vision_model(pixel_values=normalised(IMAGES)).pooler_output
+        expected = model.vision_model(pixel_values=normalised(IMAGES, HALF, HALF)).pooler_output
     torch.testing.assert_close(FAMILY.build(folder)(IMAGES), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -86,7 +65,7 @@ def test_what_is_saved_loads_in_transformers(base, tmp_path):
     FAMILY.save(tmp_path, dict(FAMILY.checkpoint(folder).items()), folder, {"method": "x"})
     again = CLIPVisionModel.from_pretrained(tmp_path).eval()
     with torch.no_grad():
-        pixels = normalised(IMAGES)
+        pixels = normalised(IMAGES, HALF, HALF)
         assert torch.equal(again(pixel_values=pixels).pooler_output, model.vision_model(pixel_values=pixels).pooler_output)
 
 
@@ -152,33 +131,29 @@ def test_a_vision_tower_alone_is_no_base(expert, base, tmp_path):
 def test_shards_are_joined(base, tmp_path):
     folder, model, _ = base
     model.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
+    save_processor(tmp_path / "sharded")
     names = [path.name for path in (tmp_path / "sharded").iterdir()]
     assert len(names) > 3
     needed = FAMILY.needed(names, base=True, where="x")
-    FAMILY.bring({name: tmp_path / "sharded" / name for name in needed}, tmp_path / "model")
+    FAMILY.bring({name: tmp_path / "sharded" / name for name in needed}, tmp_path / "model", base=True)
     assert torch.equal(FAMILY.build(tmp_path / "model")(IMAGES), FAMILY.build(folder)(IMAGES))
     (tmp_path / "sharded" / needed[1]).write_bytes((tmp_path / "sharded" / needed[2]).read_bytes())
     with pytest.raises(DataError, match="is in no shard"):
-        FAMILY.bring({name: tmp_path / "sharded" / name for name in needed}, tmp_path / "broken")
+        FAMILY.bring({name: tmp_path / "sharded" / name for name in needed}, tmp_path / "broken", base=True)
 
 
 def test_open_clip_checkpoints_of_the_same_tower_are_brought_in(tmp_path):
-    torch.manual_seed(2)
-    vision = {"image_size": 16, "patch_size": 4, "width": 32, "layers": 2, "head_width": 16, "mlp_ratio": 1.5}
-    text = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
-    model = shaken(open_clip.CLIP(embed_dim=24, quick_gelu=True, vision_cfg=vision, text_cfg=text))
-    save_file({name: t.contiguous() for name, t in model.state_dict().items()}, tmp_path / "open_clip_model.safetensors")
-    config = {"embed_dim": 24, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
-    write_json(tmp_path / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": {"mean": MEAN, "std": STD}})
-    needed = FAMILY.needed([path.name for path in tmp_path.iterdir()], base=True, where="x")
-    FAMILY.bring({name: tmp_path / name for name in needed}, tmp_path / "model")
+    model = save_open_clip(tmp_path / "user")
+    LocalFolders(path=str(tmp_path / "user")).fetch_base(tmp_path / "model", FAMILY, {}, ())
     with torch.no_grad():
-        expected = model.encode_image(normalised(IMAGES))
+        expected = model.encode_image(normalised(IMAGES, HALF, HALF))
         features = FAMILY.build(tmp_path / "model")(IMAGES) @ model.visual.proj
     torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-5)
     head = FAMILY.head(tmp_path / "model", ["cat", "dog"], ["{}"])
     assert torch.equal(head["projection"], model.visual.proj.T)
-    assert FAMILY.linear_shapes(json.loads((tmp_path / "open_clip_config.json").read_text()))["encoder.layers.0.mlp.fc1"] == (
+    assert FAMILY.linear_shapes(json.loads((tmp_path / "user/open_clip_config.json").read_text()))[
+        "encoder.layers.0.mlp.fc1"
+    ] == (
         48,
         32,
     )
@@ -189,6 +164,43 @@ def test_pickles_and_foreign_models_are_refused():
         FAMILY.needed(["config.json", "pytorch_model.bin"], base=False, where="x")
     with pytest.raises(DataError, match='model_type "siglip"'):
         vision_config({"model_type": "siglip", "vision_config": {}})
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"num_attention_heads": 3}, "width 32 cannot be split into 3 heads"),
+        ({"hidden_size": "32"}, "width is '32' instead of a positive whole number"),
+        ({"image_size": [16, 32]}, "image_size is [16, 32]"),
+        ({"num_channels": 1}, "1 channels"),
+        ({"quantization_config": {"bits": 4}}, "quantized already"),
+    ],
+)
+def test_impossible_configs_are_refused(changed, words):
+    with pytest.raises(DataError) as caught:
+        vision_config(VISION | changed)
+    assert words in str(caught.value)
+
+
+def test_a_square_may_be_a_pair_of_sides():
+    assert vision_config(VISION | {"image_size": [16, 16], "patch_size": [4, 4]}) == vision_config(VISION)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_config_that_is_none_is_named(expert, tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "model.safetensors").write_bytes((expert[0] / "model.safetensors").read_bytes())
+    with pytest.raises(DataError, match=r"config\.json: .*JSON"):
+        FAMILY.checkpoint(tmp_path)
+
+
+def test_a_damaged_shard_is_named(base, tmp_path):
+    base[1].save_pretrained(tmp_path, max_shard_size="20KB")
+    shard = sorted(tmp_path.glob("model-*.safetensors"))[1]
+    shard.write_bytes(shard.read_bytes()[:100])
+    save_processor(tmp_path)
+    with pytest.raises(DataError, match=f"{shard.name}: not a readable safetensors file"):
+        LocalFolders(path=str(tmp_path)).fetch_base(tmp_path / "model", FAMILY, {}, ())
 
 
 def test_images_of_another_size_are_refused(expert):

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from pmqbench.config import load_suite, read_config
-from pmqbench.tasks.definitions import ImageTask, TextTask
+from pmqbench.tasks.kinds.image_classification import ImageTask
+from pmqbench.tasks.kinds.text_to_text import TextTask
 from tests.hub.content import ROOT
 from tests.t5.toy import write_tokenizer
 
@@ -52,7 +53,7 @@ def base_files(tasks):
     assert not any(isinstance(task, ImageTask) for task in tasks)
     with tempfile.TemporaryDirectory() as folder:
         texts = [word for task in tasks for word in (task.input, *(task.target if isinstance(task.target, tuple) else ()))]
-        tokenizer = write_tokenizer(Path(folder), [*texts, *WORDS, "0.0 1.0 2.5 3.8 5.0"], size=250)
+        tokenizer = write_tokenizer(Path(folder), [*texts, *WORDS, "0.0 1.0 2.5 3.8 4.5 5.0"], size=250)
         torch.manual_seed(0)
         config = T5Config(
             vocab_size=tokenizer.get_vocab_size(),
@@ -89,15 +90,18 @@ def data_files(task: TextTask, columns=None, names=None):
     name = task.source["config"]
     stored = task.source["splits"]
     return {
-        f"{name}/{split}-00000-of-00001.parquet": parquet(name, count, columns or COLUMNS[name], names or NAMES.get(name))
-        for split, count in ((stored["train"], 30), (stored["test"], 6), ("test_unused", 3))
+        f"{name}/{split}-00000-of-00001.parquet": parquet(count, columns or COLUMNS[name], names or NAMES.get(name), place)
+        for place, (split, count) in enumerate(((stored["train"], 30), (stored["test"], 6), ("test_unused", 3)))
     }
 
 
-def parquet(name, count, columns, names):
+def parquet(count, columns, names, place):
     from datasets import ClassLabel, Dataset, Features, Value
 
-    rows = {column: [f"{WORDS[i % 12]} {WORDS[(3 * i + j) % 12]}" for i in range(count)] for j, column in enumerate(columns)}
+    rows = {
+        column: [f"{WORDS[i % 12]} {WORDS[(3 * i + j) % 12]} {WORDS[place]}" for i in range(count)]
+        for j, column in enumerate(columns)
+    }
     rows |= {"label": [i % len(names) if names else i % 11 / 2 for i in range(count)], "idx": list(range(count))}
     features = {column: Value("string") for column in columns}
     features |= {"label": ClassLabel(names=names) if names else Value("float32"), "idx": Value("int32")}

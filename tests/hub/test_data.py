@@ -1,10 +1,14 @@
 """Data sets under their real ids, columns and splits, read from the stand-in into the arrays that are kept."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 from pmqbench import pin
 from pmqbench.config import load_suite, read_config
@@ -52,6 +56,50 @@ def test_classes_in_another_order(here):
     swapped = replace(task, classnames=(names[1], names[0], *names[2:]))
     with pytest.raises(DataError, match=r'label 0 is "0" in the data set and "1" in the task'):
         split(swapped, "test")
+
+
+def test_class_names_that_only_the_card_states(here):
+    task = load_task("fer2013")
+    names = list(task.classnames)
+    listed = "".join(f"\n          '{i}': {name}" for i, name in enumerate([names[1], names[0], *names[2:]]))
+    features = f"- name: cls\n    dtype:\n      class_label:\n        names:{listed}"
+    card = f"---\ndataset_info:\n  features:\n  {features}\n---\n"
+    here.add("datasets", task.source["id"], data_files(task) | {"README.md": card.encode()}, **pinned(task))
+    with pytest.raises(DataError, match=f'label 0 is "{names[1]}" in the data set and "{names[0]}" in the task'):
+        split(task, "test")
+
+
+def test_several_configurations_and_none_chosen(here):
+    task = load_task("mnist")
+    card = "---\nconfigs:\n- config_name: cropped\n- config_name: full\n---\n"
+    here.add("datasets", task.source["id"], data_files(task) | {"README.md": card.encode()}, **pinned(task))
+    with pytest.raises(DataError, match=r"dataset ylecun/mnist: .* 2 configurations and none is chosen: cropped, full"):
+        split(task, "test")
+
+
+def test_a_table_of_the_hub_cannot_name_files_of_this_machine(here, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "mine.png")
+    task = load_task("mnist")
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"image": [str(tmp_path / "mine.png")] * 10, "label": list(range(10))}), buffer)
+    files = {f"data/{name}-00000-of-00001.parquet": buffer.getvalue() for name in ("train", "test")}
+    here.add("datasets", task.source["id"], files, **pinned(task))
+    with pytest.raises(DataError, match=r'row 0: the cell holds a path \(".*mine.png"\) and no image'):
+        split(task, "test")
+
+
+def test_shards_are_fetched_and_verified_once(here, monkeypatch):
+    import pmqbench.hub
+
+    verified = []
+    monkeypatch.setattr(pmqbench.hub, "verify", lambda repo, listed, file: verified.append(listed.path))
+    task = publish(here, "mnist")
+    source = task.data_source()
+    for name in ("train", "validation", "test"):
+        source.files_of(task, name)
+        source.split(task, name)
+        source.label_check(task, name)
+    assert sorted(verified) == ["data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet"]
 
 
 def test_a_suite_is_pinned_to_what_the_hub_has_now(here, tmp_path, monkeypatch, capsys):

@@ -77,6 +77,5 @@ def test_dry_run_of_the_glue_suite(hub, tmp_path):
     assert planned["prepare_task"] == planned["fetch_expert"] == planned["evaluate_expert"] == tasks
     assert planned["merge_experts"] == merges
     assert planned["calibrate_model"] == merges * groups * calibrated * seeds
-    assert planned["evaluate_seeds"] == planned["calibrate_model"] * tasks
-    assert planned["evaluate_model"] == tasks * (1 + merges + merges * groups)
+    assert planned["evaluate_model"] == tasks * (1 + merges + merges * groups) + tasks * planned["calibrate_model"]
     assert hub.requests == []

@@ -13,7 +13,7 @@ from pmqbench.checkpoints import Checkpoint
 from pmqbench.errors import DataError, NumericalError, PMQError
 from pmqbench.families.open_clip import CONFIG, WEIGHTS, OpenClip, pack
 from pmqbench.merging.base import MERGERS
-from pmqbench.merging.engine import merge
+from pmqbench.merging.engine import merge, same_experts
 from pmqbench.merging.task_arithmetic import TaskArithmetic
 
 METHODS = [MERGERS.get(name)() for name in MERGERS.names()]
@@ -193,3 +193,20 @@ def test_memory_does_not_grow_with_experts(method, write) -> None:
     two, eight = (peak_models(method, base, experts[:n]) for n in (2, 8))
     assert 1 < eight < 2
     assert eight < two + 0.01
+
+
+def test_one_expert_given_twice_is_a_warning(write, random_models, caplog) -> None:
+    base, experts = random_models(3)
+    files = [write(label, model) for label, model in zip(("a", "b", "c", "d"), (*experts, experts[0]), strict=True)]
+    assert same_experts(files) == [["a", "d"]]
+    merge(TaskArithmetic(), write("base", base), files[:3])
+    assert caplog.messages == []
+    merge(TaskArithmetic(), write("base", base), files)
+    assert [message.split(" are one")[0] for message in caplog.messages] == ["a, d"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int64])
+def test_experts_are_told_apart_by_any_tensor(write, dtype: torch.dtype) -> None:
+    tensors = {"w": torch.ones(3), "n": torch.tensor(2, dtype=dtype)}
+    files = [write("one", tensors), write("same", tensors), write("other", tensors | {"n": torch.tensor(3, dtype=dtype)})]
+    assert same_experts(files) == [["one", "same"]]

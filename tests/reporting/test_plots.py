@@ -1,12 +1,17 @@
 import itertools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from matplotlib.text import Annotation, Text
 
+import pmqbench
 from pmqbench.errors import DataError
+from pmqbench.reporting import PLOTS
 from pmqbench.reporting.labels import spread
-from pmqbench.reporting.layer_plot import by_layer
-from pmqbench.reporting.plots import by_bits, by_size, by_task
+from pmqbench.reporting.plot_data import PlotData, draw
 from pmqbench.reporting.statistics import summarise
 from pmqbench.reporting.style import WELL_KNOWN, save, styles
 
@@ -16,7 +21,7 @@ TWENTY = [f"a-long-name-{number}" for number in range(20)]
 
 @pytest.fixture(scope="module", params=["few", "many"])
 def figures(request, frame, layers, tasks):
-    """The four plots of the default suite with two group sizes, and of one with 20 tasks, five merges and eight methods."""
+    """All plots of the default suite with two group sizes, and of one with 20 tasks, five merges and eight methods."""
     options = {"n": 40}
     if request.param == "many":
         tasks = TWENTY
@@ -28,9 +33,8 @@ def figures(request, frame, layers, tasks):
         "tasks": tasks,
         "blocks": blocks,
     }
-    summary, deviations = summarise(frames, tasks), layers(**shape)
-    drawn = {"task": by_task(summary, 4), "bits": by_bits(summary), "size": by_size(summary), "layer": by_layer(deviations, 4)}
-    return request.param, drawn
+    data = PlotData(summarise(frames, tasks), layers(**shape), bits=4)
+    return request.param, {name: draw(name, data) for name in PLOTS}
 
 
 def visible_texts(figure):
@@ -65,46 +69,61 @@ def test_no_text_overlaps_another_or_leaves_the_figure(figures):
 
 def test_axes_are_labelled_and_every_method_is_in_the_legend(figures):
     size, drawn = figures
-    labels = {"task": "task metric (%)", "bits": "average over tasks (%)", "size": "average over tasks (%)"}
+    average = "average over tasks (%)"
+    labels = {"tasks_by_method": "task metric (%)", "average_by_bits": average, "average_by_size": average}
     for name, figure in drawn.items():
-        assert len(figure.axes) == (5 if size == "many" else 3) * (2 if name == "layer" else 1)
+        assert len(figure.axes) == (5 if size == "many" else 3) * (2 if name == "deviations_by_layer" else 1)
         for axis in figure.axes:
             assert axis.get_title().startswith("merge: ")
-            assert axis.get_xlabel() or name in ("task", "layer")
+            assert axis.get_xlabel() or name in ("tasks_by_method", "deviations_by_layer")
             assert axis.get_ylabel() == labels.get(name, axis.get_ylabel())
         legend = [text.get_text() for text in figure.legends[0].get_texts()]
-        expected = set(MANY if size == "many" else WELL_KNOWN) - ({"rtn"} if name == "layer" else set())
+        expected = set(MANY if size == "many" else WELL_KNOWN) - ({"rtn"} if name == "deviations_by_layer" else set())
         assert expected <= set(legend)
         assert len(legend) == len(set(legend))
         assert "Suite mini" in figure.get_supxlabel()
-    assert drawn["bits"].axes[0].get_xlabel() == "bits per weight"
-    assert "MB" in drawn["size"].axes[0].get_xlabel()
-    assert "bootstrap" in drawn["bits"].get_supxlabel()
-    assert "quantization deviation" in drawn["layer"].axes[0].get_ylabel()
-    assert drawn["layer"].axes[0].get_yscale() == "log"
+    assert drawn["average_by_bits"].axes[0].get_xlabel() == "bits per weight"
+    assert "MB" in drawn["average_by_size"].axes[0].get_xlabel()
+    assert "bootstrap" in drawn["average_by_bits"].get_supxlabel()
+    assert "quantization deviation" in drawn["deviations_by_layer"].axes[0].get_ylabel()
+    assert drawn["deviations_by_layer"].axes[0].get_yscale() == "log"
 
 
-def test_layer_plot_without_calibrated_methods(layers):
-    figure = by_layer(layers(quantizers={"rtn": 0.0}), 4)
-    assert not any(axis.lines for axis in figure.axes)
+def test_layer_plot_without_calibrated_methods(frame, layers, tasks):
+    data = PlotData(summarise(frame(n=40), tasks), layers(quantizers={"rtn": 0.0}), bits=4)
+    assert not any(axis.lines for axis in draw("deviations_by_layer", data).axes)
+
+
+@pytest.mark.parametrize("name", ["deviations_by_layer", "tasks_by_method"])
+def test_a_plot_of_one_width_says_when_nothing_has_it(frame, layers, tasks, name):
     with pytest.raises(DataError, match="5 bits"):
-        by_layer(layers(quantizers={"rtn": 0.0}), 5)
+        draw(name, PlotData(summarise(frame(n=40), tasks), layers(), bits=5))
 
 
-def test_bars_are_the_values(frame, tasks):
+def test_a_plot_is_one_file(tmp_path):
+    """A file more is a plot more, and naming plots imports no matplotlib."""
+    shutil.copytree(Path(pmqbench.__file__).parent, tmp_path / "pmqbench", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "pmqbench/reporting/plots/mine.py").write_text("def draw(data):\n    return f'drawn {data}'\n")
+    code = (
+        "import sys; from pmqbench.reporting import PLOTS; named = 'matplotlib' in sys.modules;"
+        "from pmqbench.reporting.plot_data import draw; print(sorted(PLOTS), named, draw('mine', 7))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{sorted([*PLOTS, 'mine'])} False drawn 7"
+
+
+def test_bars_are_the_values(frame, layers, tasks):
     summary = summarise(frame(n=60), tasks)
-    axis = by_task(summary, 4).axes[0]
+    axis = draw("tasks_by_method", PlotData(summary, layers(), bits=4)).axes[0]
     heights = {round(bar.get_height(), 6) for bar in axis.patches}
     entries = summary.entries
     chosen = entries.index[(entries["merge"] == "ta-0.3") & entries["bits"].isin([4, 32])]
     assert heights == {round(100 * value, 6) for value in summary.values[chosen].ravel()}
-    with pytest.raises(DataError, match="5 bits"):
-        by_task(summary, 5)
 
 
-def test_saved_files_are_whole_and_repeat(tmp_path, frame, tasks):
+def test_saved_files_are_whole_and_repeat(tmp_path, frame, layers, tasks):
     for folder in ("first", "second"):
-        figure = by_bits(summarise(frame(n=40), tasks))
+        figure = draw("average_by_bits", PlotData(summarise(frame(n=40), tasks), layers(), bits=4))
         save(figure, tmp_path / folder / "a.svg", tmp_path / folder / "a.png")
     for name in ("a.svg", "a.png"):
         first, second = (tmp_path / folder / name for folder in ("first", "second"))

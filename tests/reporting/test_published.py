@@ -138,11 +138,11 @@ QUANTIZERS = {
     "rtn": quantizer("rtn", "rtn", Rtn()),
 }
 MODELS = [
-    ("base/b", None, None),
-    *((f"experts/{task}", None, None) for task in CLIP[:8]),
-    *((f"merged/{name}", merge, None) for name, merge in MERGES.items()),
+    ("base", "base/b", None, None),
+    *(("expert", f"experts/{task}", None, None) for task in CLIP[:8]),
+    *(("merged", f"merged/{name}", merge, None) for name, merge in MERGES.items()),
     *(
-        (f"quantized/{name}/{kind}/seed-{seed}", merge, quantizer)
+        ("quantized", f"quantized/{name}/{kind}/seed-{seed}", merge, quantizer)
         for name, merge in MERGES.items()
         for kind, quantizer in QUANTIZERS.items()
         for seed in (0, 1)

@@ -5,14 +5,15 @@ import csv
 import pytest
 
 from pmqbench.errors import DataError
+from pmqbench.files import write_json
 from pmqbench.records import Record
-from pmqbench.reporting.gates import check_experts, gate_warnings, refuse
-from pmqbench.reporting.published import AGREES, AVERAGE, DIFFERS, NOT_RUN
+from pmqbench.reporting.gates import base_warnings, check_experts, gate_warnings, published_warnings, refuse
+from pmqbench.reporting.published import AGREES, AVERAGE, DIFFERS, NOT_RUN, judge
 from pmqbench.reporting.reproduction import COLUMNS, compare_published, write_reproduction
 from pmqbench.reporting.terminal import show
 
 TOLERANCES = {"digits": 0.5, "textures": 0.5, "signs": 0.5, "landuse": 4.0, AVERAGE: 1.38}
-GATES = {"source": "a paper", "experts": [], "unchecked": []}
+GATES = {"source": "a paper", "experts": [], "unchecked": [], "below_base": []}
 
 
 @pytest.fixture(scope="module")
@@ -90,20 +91,39 @@ def expert(task, value, model=None):
 @pytest.fixture
 def gates():
     records = [expert("digits", 0.9904), expert("signs", 0.85), expert("landuse", 0.9), expert("own", 0.1)]
-    return check_experts(records, {"digits": 99.5, "signs": 85.51, "landuse": 86.0}, TOLERANCES, "a paper")
+    base = [expert(task, 0.1, "base/b") for task in ("own", "landuse", "signs", "digits")]
+    return check_experts(records, base, {"digits": 99.5, "signs": 85.51, "landuse": 86.0}, TOLERANCES, "a paper")
 
 
 def test_the_gate_names_expert_numbers_and_source(gates):
     assert [gate["verdict"] for gate in gates["experts"]] == [AGREES, DIFFERS, AGREES]
     assert gates["unchecked"] == ["own"]
+    (warning,) = published_warnings(gates)
+    assert warning == "experts/signs-1, task signs: 85.00 %, published 85.51 (a paper), -0.51 points where 0.5 are tolerated."
+    assert base_warnings(gates) == []  # no better than the base is not below it
+
+
+def test_an_expert_below_the_base_is_named_without_published_numbers():
+    experts = [expert("digits", 0.9), expert("signs", 0.3999)]
+    base = [expert("signs", 0.4, "base/b"), expert("digits", 0.1, "base/b"), expert("landuse", 0.9, "base/b")]
+    gates = check_experts(experts, base, {}, {}, "")
+    assert gates["unchecked"] == ["digits", "signs"]
     (warning,) = gate_warnings(gates)
-    assert warning == ("experts/signs-1, task signs: 85.00 %, published 85.51 (a paper), -0.51 points where 0.5 are tolerated.")
+    assert warning.startswith("experts/signs-1, task signs: the expert has 39.99 %, less than the 40.00 of the base. Check")
+    assert "preprocessing" in warning
+    with pytest.raises(DataError, match=r"below the base.*\(strict: true\)"):
+        refuse(gates)
+
+
+def test_no_negative_zero():
+    found = judge(-0.001, 0.0, 0.5)
+    assert (str(found["ours"]), str(found["difference"])) == ("0.0", "0.0")
 
 
 def test_the_strict_gate_stops_only_for_a_reason(gates):
-    refuse([])
+    refuse(GATES)
     with pytest.raises(DataError) as caught:
-        refuse(gate_warnings(gates))
+        refuse(gates)
     for word in ("experts/signs-1", "85.00", "85.51", "revisions", "split", "prompts", "strict: true"):
         assert word in str(caught.value)
 
@@ -146,7 +166,8 @@ def test_the_terminal_counts_verdicts(written, capsys, frame, tasks):
 
     summary = summarise(frame(n=20), tasks)
     names = {"csv": "leaderboard.csv", "markdown": "leaderboard.md", "comparisons": "comparisons.csv"}
-    write_tables(summary, compare(summary, "gptq"), **{key: written / name for key, name in names.items()})
+    write_tables(summary, compare(summary, "gptq"), [], **{key: written / name for key, name in names.items()})
+    write_json(written / "warnings.json", [])
     show(written)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "Published numbers: 8 agree, 3 differ, 3 not run." in lines

@@ -3,8 +3,10 @@ import pandas as pd
 import pytest
 
 from pmqbench.errors import DataError
+from pmqbench.reporting.bootstrap import REPLICATES, draw_errors, monte_carlo_error, seed_weights
 from pmqbench.reporting.collect import DTYPES
-from pmqbench.reporting.statistics import REPLICATES, compare, summarise
+from pmqbench.reporting.report_warnings import useless_experts
+from pmqbench.reporting.statistics import UNCLEAR, compare, summarise
 from pmqbench.reporting.tables import leaderboard
 
 
@@ -14,7 +16,7 @@ def row(merge, quantizer, seed, outcomes, kind="quantized", task="a", bits=4, **
     error = np.sqrt(value * (1 - value) / len(outcomes))
     made = {"suite": "s", "kind": kind, "model": f"{merge}/{quantizer}", "merge": merge, "quantizer": quantizer, "bits": bits}
     measured = {"seed": seed, "task": task, "metric": "accuracy", "value": value, "n": len(outcomes), "standard_error": error}
-    rest = {"correct": np.packbits(outcomes.astype(bool)).tobytes(), "size_mb": 1.0, "provenance": "{}"}
+    rest = {"correct": np.packbits(outcomes.astype(bool)).tobytes(), "size_mb": 1.0, "provenance": "{}", "warnings": "[]"}
     return made | measured | rest | changes
 
 
@@ -52,15 +54,16 @@ def test_averages_and_normalised_by_hand():
     assert summary.entries.iloc[0]["normalised"] == 1
 
 
-def test_an_expert_that_scores_nothing_leaves_the_rest_standing(caplog):
+def test_an_expert_that_scores_nothing_leaves_the_rest_standing():
     rng = np.random.default_rng(2)
     rows = references(30, rng)
     (expert,) = [one for one in rows if one["kind"] == "expert"]
     expert |= row(None, None, None, np.zeros(30, bool), kind="expert")
-    summary = summarise(table(*rows, row("ta", "rtn", None, rng.random(30) < 0.5)), ["a"])
+    records = table(*rows, row("ta", "rtn", None, rng.random(30) < 0.5))
+    summary = summarise(records, ["a"])
     assert summary.entries["normalised"].isna().all()
     assert summary.entries["average"].notna().all()
-    assert "the expert of a scores nothing" in caplog.text
+    assert [message.split(",")[0] for message in useless_experts(records)] == ["the expert of a scores nothing"]
     assert set(leaderboard(summary)["normalised"]) == {""}
 
 
@@ -96,7 +99,7 @@ def test_variance_over_seeds_is_unbiased():
     rng = np.random.default_rng(3)
     summary = summarise(table(*references(n, rng), *runs), ["a"])
     index = summary.entries.index[summary.entries["quantizer"] == "gptq"][0]
-    variance = summary.replicates[:, index].var() - summary.fixed_seeds[:, index].var()
+    variance = summary.replicates[index].var() - summary.fixed_seeds[index].var()
     expected = np.var([0.2, 0.5, 0.6], ddof=1) / 3
     assert variance == pytest.approx(expected, rel=0.15)
 
@@ -178,5 +181,108 @@ def test_missing_record(frame, tasks):
 def test_replicates_repeat(frame, tasks):
     records = frame(n=50)
     first, second = summarise(records, tasks), summarise(records, tasks)
-    assert first.replicates.shape == (REPLICATES, len(first.entries))
+    assert first.replicates.shape == (len(first.entries), REPLICATES)
     assert (first.replicates == second.replicates).all()
+
+
+KEYS = ["merge", "quantizer", "bits", "group_size"]
+
+
+def without_outcomes(records, tasks):
+    """The same with some tasks scored by a metric that has no per-example outcomes."""
+    records = records.copy()
+    records.loc[records["task"].isin(tasks), ["correct", "metric"]] = [None, "spearman"]
+    return records
+
+
+@pytest.mark.parametrize("scored", [[], ["signs"]], ids=["outcomes", "no outcomes in one task"])
+def test_adding_models_moves_no_other_row(frame, tasks, scored):
+    """To the last bit, whatever is added before, between and behind, and for intervals of differences too."""
+    few = {"merges": {"ta-0.3": 0.62}, "quantizers": {"rtn": -0.04, "gptq": -0.01}, "bits": (4,)}
+    many = {"merges": {"average": 0.5} | few["merges"] | {"ties": 0.7}, "bits": (4, 2), "groups": (None, 64)}
+    many["quantizers"] = {"awq": 0.0, "rtn": -0.04, "qep": 0.01, "gptq": -0.01, "epmq": 0.03}
+    small, large = (summarise(without_outcomes(frame(**options, n=60), scored), tasks) for options in (few, many))
+    before, after = (summary.entries.fillna({"group_size": 0}).set_index(KEYS) for summary in (small, large))
+    assert len(after) > 5 * len(before)
+    pd.testing.assert_frame_equal(after.loc[before.index], before, check_exact=True, check_like=True)
+    places = [after.index.get_loc(key) for key in before.index]
+    for name in ("values", "low", "high", "replicates", "fixed_seeds"):
+        assert (getattr(large, name)[places] == getattr(small, name)).all(), name
+    first, second = (
+        compare(summary, "gptq").fillna({"group_size": 0}).set_index([*KEYS, "reference"]) for summary in (small, large)
+    )
+    pd.testing.assert_frame_equal(second.loc[first.index], first, check_exact=True, check_like=True)
+
+
+def test_removing_a_task_moves_no_interval_of_another(frame, tasks):
+    records = frame(n=60)
+    all_tasks, fewer = summarise(records, tasks), summarise(records, tasks[:2])
+    assert (all_tasks.low[:, :2] == fewer.low).all()
+    assert (all_tasks.high[:, :2] == fewer.high).all()
+
+
+def test_streams_are_named_by_what_they_draw():
+    seeds = seed_weights("mini", (0, 1, 2))
+    assert (seeds == seed_weights("mini", (2, 0, 1))[[1, 2, 0]]).all()
+    assert (seeds != seed_weights("other", (0, 1, 2))).any()
+    assert (seeds[:2] != seed_weights("mini", (0, 1))).any()
+    assert (seeds.sum(axis=0) == 1).all()
+    errors = draw_errors("mini", "stsb", ["quantized/a/seed-0", "quantized/a/seed-1"])
+    assert (errors == draw_errors("mini", "stsb", ["quantized/a/seed-1", "quantized/a/seed-0"])).all()
+    for other in (("mini", "stsb", ["merged/a"]), ("mini", "rte", ["quantized/a/seed-0", "quantized/a/seed-1"])):
+        assert abs(np.corrcoef(errors, draw_errors(*other))[0, 1]) < 0.05
+
+
+def differing(fixed, broken, task, n=400):
+    """compare() of two models of which one gives `fixed` right and `broken` wrong that the other gives wrong and right."""
+    first = np.arange(n) < n / 2
+    second = first.copy()
+    second[:broken], second[n - fixed :] = False, True
+    rows = [row("ta", name, None, outcomes, task=task) for name, outcomes in (("gptq", first), ("epmq", second))]
+    summary = summarise(table(*references(n, np.random.default_rng(8), task), *rows), [task])
+    pairs = compare(summary, "gptq")
+    return pairs[(pairs["quantizer"] == "epmq") & (pairs["reference"] == "gptq")].iloc[0]
+
+
+def test_no_verdict_within_the_monte_carlo_error():
+    """With 40 answers mended and 24 spoilt of 400, 2.52 % of all redrawn test sets have no gain (exactly, from the trinomial
+    distribution): the interval's end is zero, and which side an estimate falls on is a matter of the draws."""
+    edge = [differing(40, 24, f"stream-{number}") for number in range(100)]
+    assert sum(pair["ci_low"] > 0 for pair in edge) > 20
+    assert sum(pair["verdict"] != UNCLEAR for pair in edge) <= 7  # 1.7 % expected
+    assert {differing(40, 12, f"stream-{number}")["verdict"] for number in range(20)} == {"better"}
+    assert {differing(12, 40, f"stream-{number}")["verdict"] for number in range(20)} == {"worse"}
+
+
+def test_the_monte_carlo_error_is_that_of_the_ends():
+    """Two standard errors of the 2.5 percentile of normal draws: sqrt(p (1 - p) / R) / density there."""
+    draws = np.random.default_rng(9).standard_normal((200, REPLICATES))
+    density = np.exp(-(1.95996**2) / 2) / np.sqrt(2 * np.pi)
+    expected = 2 * np.sqrt(0.025 * 0.975 / REPLICATES) / density
+    assert 2 * np.percentile(draws, 2.5, axis=1).std() == pytest.approx(expected, rel=0.15)
+    stated = np.array([monte_carlo_error(one) for one in draws])
+    assert stated.mean() == pytest.approx(expected, rel=0.3)
+    assert stated.min() > 0.7 * expected
+
+
+def test_another_bootstrap_agrees_within_the_stated_error(frame, tasks):
+    """The same records by a plain two-way bootstrap with its own random numbers, replicate by replicate."""
+    records = frame(merges={"ta": 0.6}, quantizers={"gptq": 0.0, "epmq": 0.02}, bits=(4,), n=150)
+    summary = summarise(records, tasks)
+    pairs = compare(summary, "gptq")
+    pair = pairs[(pairs["quantizer"] == "epmq") & (pairs["reference"] == "gptq")].iloc[0]
+    outcomes = {
+        (line.quantizer, line.task, line.seed): np.unpackbits(np.frombuffer(line.correct, np.uint8), count=150).astype(float)
+        for line in records[records["kind"] == "quantized"].itertuples()
+    }
+    differences = np.array(
+        [[outcomes["epmq", task, seed] - outcomes["gptq", task, seed] for task in tasks] for seed in range(3)]
+    )
+    rng, replicates = np.random.default_rng(10), []
+    for _ in range(20_000):
+        drawn = np.stack([differences[:, place, rng.integers(150, size=150)].mean(axis=1) for place in range(len(tasks))])
+        replicates.append(drawn.mean(axis=0)[rng.integers(3, size=2)].mean())
+    other = np.percentile(replicates, [2.5, 97.5])
+    # Half as many draws again would be within 1.2 of ours; 1.5 allows for the estimate of the error itself.
+    assert (pair["ci_low"], pair["ci_high"]) == pytest.approx(tuple(other), abs=1.5 * pair["mc_error"])
+    assert pair["mc_error"] < 0.15 * np.std(replicates)

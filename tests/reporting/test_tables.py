@@ -7,10 +7,14 @@ import pytest
 from rich.console import Console
 
 from pmqbench.errors import DataError
-from pmqbench.reporting.leaderboard import BEGIN, END, excerpt, join_suites, refresh_block, write_leaderboards
+from pmqbench.files import write_json
+from pmqbench.reporting import readme
+from pmqbench.reporting.leaderboard import join_suites, write_leaderboards
+from pmqbench.reporting.readme import BEGIN, END, excerpt, refresh_block
 from pmqbench.reporting.statistics import compare, summarise
-from pmqbench.reporting.tables import leaderboard, write_tables
+from pmqbench.reporting.tables import comparison_table, leaderboard, markdown_table, two_decimals, write_tables
 from pmqbench.reporting.terminal import print_leaderboard, show
+from pmqbench.reporting.verdicts import read_pairs, verdict_sentence
 
 COLUMNS = "rank,merge,quantizer,bits,group_size,seeds,average,ci_low,ci_high,normalised,size_mb,compression"
 COLUMNS += ",digits,textures,signs,landuse"
@@ -21,11 +25,17 @@ def summary(frame, tasks):
     return summarise(frame(n=100), tasks)
 
 
+def write_report(folder, summary, warnings=()):
+    names = {"csv": "leaderboard.csv", "markdown": "leaderboard.md", "comparisons": "comparisons.csv"}
+    paths = {key: folder / name for key, name in names.items()}
+    write_tables(summary, compare(summary, "gptq"), warnings, **paths)
+    write_json(folder / "warnings.json", list(warnings))
+    return folder
+
+
 @pytest.fixture
 def written(tmp_path, summary):
-    names = {"csv": "leaderboard.csv", "markdown": "leaderboard.md", "comparisons": "comparisons.csv"}
-    write_tables(summary, compare(summary, "gptq"), **{key: tmp_path / name for key, name in names.items()})
-    return tmp_path
+    return write_report(tmp_path / "mini", summary)
 
 
 def test_csv(written, summary):
@@ -73,6 +83,9 @@ def test_comparisons_and_page(written):
     assert {row["verdict"] for row in rows} <= {"better", "worse", "no clear difference"}
     strong = [row for row in rows if (row["quantizer"], row["reference"]) == ("epmq-expert", "gptq")]
     assert {row["verdict"] for row in strong} == {"better"}
+    for row in rows:
+        low, high, error = (float(row[column]) for column in ("ci_low", "ci_high", "mc_error"))
+        assert {"better": low - error > -0.01, "worse": high + error < 0.01}.get(row["verdict"], low <= error + 0.01), row
     page = (written / "leaderboard.md").read_text()
     assert page.count("| ") > 35
     assert "bootstrap" in page
@@ -91,6 +104,98 @@ def test_terminal(written, columns):
     assert lines[-1].strip() == "plots/a.png"
 
 
+def test_no_negative_zero(tmp_path, summary):
+    """Differences of a hundredth of a hundredth of a point, in every place that shows them."""
+    assert [two_decimals(value) for value in (-0.001, -0.0, 0.001, -0.005001)] == ["0.00", "0.00", "0.00", "-0.01"]
+    pairs = compare(summary, "gptq").head(2).assign(difference=-1e-6, ci_low=-2e-6, ci_high=-0.0, se_seeds=float("nan"))
+    table = comparison_table(pairs)
+    assert set(table["difference"]) == set(table["ci_low"]) == set(table["ci_high"]) == {"0.00"}
+    assert set(table["se_seeds"]) == {""}
+    barely = summary.entries.assign(average=-1e-6, ci_low=-1e-6, ci_high=0.0)
+    paths = {key: tmp_path / key for key in ("csv", "markdown", "comparisons")}
+    write_tables(type(summary)(**(vars(summary) | {"entries": barely})), pairs, [], **paths)
+    out = io.StringIO()
+    print_leaderboard(paths["csv"], console=Console(file=out, width=100))
+    shown = [path.read_text() for path in paths.values()] + [out.getvalue()]
+    assert all("0.0" in text for text in shown)
+    assert not [text for text in shown if re.search(r"-0\.0+(?!\d)", text)]
+
+
+def test_names_with_brackets_and_bars_are_shown(written):
+    path = written / "leaderboard.csv"
+    path.write_text(path.read_text().replace("ta-0.3", "[red]ta|0.3[/x]"))
+    out = io.StringIO()
+    print_leaderboard(path, console=Console(file=out, width=100))
+    assert "[red]ta|0.3[/x]" in out.getvalue()
+    assert markdown_table(pd.DataFrame({"merge": ["a|b"]})).splitlines()[-1] == r"| a\|b |"
+
+
+WARNINGS = [{"where": f"merged/ta-{number}", "message": f"task vector {number} is [large]."} for number in range(13)]
+
+
+def test_warnings_are_repeated_by_page_and_terminal(tmp_path, summary, capsys):
+    report = write_report(tmp_path / "mini", summary, WARNINGS)
+    page = (report / "leaderboard.md").read_text()
+    assert page.index("## Warnings") < page.index("| rank |")
+    assert all(f"- {one['where']}: {one['message']}" in page.splitlines() for one in WARNINGS)
+    show(report)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("WARNING")] == [
+        f"WARNING: merged/ta-{number}: task vector {number} is [large]." for number in range(10)
+    ]
+    assert "... and 3 more warnings, in leaderboard.md" in lines
+
+
+def test_no_warnings_no_section(written, capsys):
+    assert "Warnings" not in (written / "leaderboard.md").read_text()
+    show(written)
+    assert "WARNING" not in capsys.readouterr().out
+
+
+def pair(merge, quantizer, verdict, bits="4", group="channel", reference="gptq"):
+    names = {"merge": merge, "bits": bits, "group_size": group, "quantizer": quantizer, "reference": reference}
+    return names | {"verdict": verdict}
+
+
+def test_verdict_sentence():
+    unclear = "no clear difference"
+    four = [
+        pair("ta", "gptq", "worse", reference="full precision"),
+        pair("ta", "epmq", "better"),
+        pair("ties", "epmq", "better"),
+        pair("ta", "rtn", "worse"),
+        pair("ties", "rtn", unclear),
+        pair("ta", "awq", unclear),
+    ]
+    said = "better: epmq (every merge); worse: rtn (ta); no clear difference: rtn (ties), awq (ta)"
+    assert verdict_sentence(four) == f"Against gptq at 4 bits, {said}."
+    two = [one | {"bits": "2"} for one in four]
+    assert verdict_sentence(four + two) == f"Against gptq at 4 bits and 2 bits, {said}."
+    grouped = [pair("ta", "rtn", unclear, group="64")]
+    assert verdict_sentence(four + grouped) == (
+        f"Against gptq at 4 bits, {said}. At 4 bits in groups of 64, better: none; worse: none; no clear difference: rtn (ta)."
+    )
+    assert verdict_sentence(four[:1]) == ""
+
+
+def test_every_comparison_with_the_reference_is_in_the_sentence(written, capsys):
+    pairs = read_pairs(written / "comparisons.csv")
+    sentence = verdict_sentence(pairs)
+    for place in (sentence, (written / "leaderboard.md").read_text(), excerpt(written)):
+        assert sentence in place
+    show(written)
+    assert "".join(sentence.split()) in "".join(capsys.readouterr().out.split())
+    one_setting = [one for one in pairs if one["reference"] == "gptq" and one["bits"] == "3"]
+    (said,) = re.findall(r"3 bits[^.]*, (better: .*?)\.(?: At|$)", sentence)
+    told = set()
+    for part in said.split("; "):
+        verdict, names = part.split(": ")
+        for name, merges in re.findall(r"([\w-]+) \(([^)]*)\)", names):
+            under = ["ta-0.3", "ties-0.3", "ta-tuned"] if merges == "every merge" else merges.split(", ")
+            told |= {(merge, name, verdict) for merge in under}
+    assert told == {(one["merge"], one["quantizer"], one["verdict"]) for one in one_setting}
+
+
 def test_terminal_names_the_files_that_exist(written, capsys):
     show(written)
     assert {"leaderboard.md", "comparisons.csv"} <= {
@@ -104,12 +209,31 @@ def test_joint_leaderboard(tmp_path, written):
     assert len(joint) == 2 * 35
     write_leaderboards(joint, tmp_path / "all.csv", tmp_path / "all.md")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "all.csv", dtype=str, keep_default_na=False), joint)
-    text = excerpt(joint)
-    assert text.count("**") == 4
-    assert "the best 10 of 33 models" in text
-    assert text.count("pre-trained") == 2
     with pytest.raises(DataError, match="no suite"):
         join_suites({})
+
+
+def test_excerpt_hides_no_quantizer(written):
+    rows = list(csv.DictReader((written / "leaderboard.csv").read_text().splitlines()))
+    text = excerpt(written)
+    assert text.startswith("**mini**, merge ta-0.3: every quantizer, and the references (ranks among all 33 models)")
+    shown = [tuple(cell.strip() for cell in line.split("|")[1:6]) for line in text.splitlines() if line.startswith("|")][2:]
+    keys = ("rank", "merge", "quantizer", "bits", "group_size")
+    assert shown == [tuple(row[key] for key in keys) for row in rows if row["merge"] == "ta-0.3" or not row["rank"]]
+    assert len(shown) == 1 + 5 * 2 + 2
+    assert "| ta-tuned |" in excerpt(written, "ta-tuned")
+    with pytest.raises(DataError, match=r'no merge "ta-tune".*ta-tuned'):
+        excerpt(written, "ta-tune")
+
+
+def test_readme_is_refreshed_with_its_picture(tmp_path, written):
+    page = tmp_path / "README.md"
+    page.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n")
+    (written / "plots").mkdir()
+    (written / "plots/average_by_bits.png").write_bytes(b"picture")
+    readme.refresh(page, written)
+    assert page.read_text() == f"# Title\n\n{BEGIN}\n{excerpt(written)}\n{END}\n"
+    assert (tmp_path / "docs/images/average_by_bits.png").read_bytes() == b"picture"
 
 
 def test_readme_block(tmp_path):

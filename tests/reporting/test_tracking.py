@@ -1,10 +1,19 @@
 import dataclasses
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import Mock
 
+import pandas as pd
 import pytest
 
+import pmqbench
+from pmqbench.reporting.collect import write_table
 from pmqbench.reporting.runs import logged_runs, scrub, text
-from pmqbench.reporting.tracking import DIGEST, KEY, Counts, TrackingError, track
+from pmqbench.reporting.tracking import DIGEST, KEY, Counts, TrackingError, find_experiment, track, tracking_store
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +77,82 @@ def test_logging_is_idempotent_and_repairs(tmp_path, store, records):
     client.create_run(parent.info.experiment_id, tags=tags)
     assert track(changed, "mini", [table], store) == Counts(0, 0, 10)
     assert len(runs_of(store)[2]) == 10
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def track_elsewhere(folder, records, suite, artefacts):
+    """`track` in a process of its own, as a job does: MLflow remembers for as long as it lives where a run's artefacts go."""
+    write_table(folder / "records.parquet", records)
+    program = (
+        "import sys\n"
+        "from pmqbench.reporting.collect import read_table\n"
+        "from pmqbench.reporting.tracking import track, tracking_store\n"
+        "folder, suite, *artefacts = sys.argv[1:]\n"
+        "print(track(read_table(f'{folder}/records.parquet'), suite, artefacts, tracking_store(folder)))\n"
+    )
+    command = [sys.executable, "-c", program, folder, suite, *artefacts]
+    environment = os.environ | {"PYTHONPATH": str(Path(pmqbench.__file__).parents[1])}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder.parent, env=environment)
+    return done.stdout.strip()
+
+
+def test_a_copied_folder_keeps_its_artefacts_to_itself(tmp_path, monkeypatch, records):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    first, second = tmp_path / "first checkout", tmp_path / "second"
+    plot, table = tmp_path / "plot.svg", tmp_path / "leaderboard.csv"
+    plot.write_text("old")
+    table.write_text("rank")
+    track(records, "mini", [plot, table], tracking_store(first))
+    shutil.copytree(first, second)
+    untouched = contents(first)
+    assert any(path.name == "plot.svg" for path in untouched)
+
+    plot.write_text("new")
+    assert track_elsewhere(second, records, "mini", [plot, table]) == str(Counts(0, 0, 10))
+    assert contents(first) == untouched
+    _, parent, children = runs_of(tracking_store(second))
+    for run in (parent, *children):
+        assert run.info.artifact_uri.startswith((second / "artefacts").as_uri())
+    assert [one.read_text() for one in second.rglob("plot.svg")] == ["new"]
+
+    # The store alone was copied: what it says was uploaded is not there.
+    shutil.rmtree(second / "artefacts")
+    track_elsewhere(second, records, "mini", [plot, table])
+    assert {path.name for path in (second / "artefacts").rglob("*") if path.is_file()} == {"plot.svg", "leaderboard.csv"}
+    # A run that was not there when the folder was copied.
+    track(records, "mini-full", [plot], tracking_store(second))
+    assert contents(first) == untouched
+
+
+def test_a_server_chooses_where_its_artefacts_go(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert tracking_store(tmp_path) == "http://tracking:5000"
+    client = Mock()
+    client.get_experiment_by_name.return_value = None
+    find_experiment(client, tracking_store(tmp_path))
+    client.create_experiment.assert_called_once_with("PMQ-Bench", artifact_location=None)
+    client.get_experiment_by_name.return_value = Mock(experiment_id="1", artifact_location="s3://bucket/1")
+    assert find_experiment(client, f"sqlite:///{tmp_path / 'mlflow.db'}") == "1"  # no such file: nothing was written
+
+
+def test_a_model_with_two_names_is_two_runs(store, records):
+    again = records[records["quantizer"] == "gptq"].assign(quantizer="gptq-too")
+    both = pd.concat([records, again], ignore_index=True)
+    assert track(records, "mini", [], store) == Counts(10, 0, 0)
+    assert track(both, "mini", [], store) == Counts(3, 0, 10)
+    assert track(pd.concat([again, records], ignore_index=True), "mini", [], store) == Counts(0, 0, 13)
+    _, _, children = runs_of(store)
+    assert {run.data.params.get("quantizer") for run in children} == {None, "rtn", "gptq", "gptq-too"}
+
+
+def test_tasks_of_any_name(store, records):
+    named = records.assign(task=records["task"].replace({"digits": "digits (hard) + more"}))
+    track(named, "mini", [], store)
+    _, _, children = runs_of(store)
+    assert any("accuracy/digits _hard_ _ more" in run.data.metrics for run in children)
 
 
 def test_dead_server(records):

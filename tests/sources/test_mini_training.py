@@ -9,12 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from pmqbench.checkpoints import save_checkpoint
-from pmqbench.families.open_clip import OpenClip, unpack, vision_config
-from pmqbench.families.open_clip_text import head_of
+from pmqbench.families.open_clip import OpenClip, head_of, unpack
+from pmqbench.families.open_clip_config import vision_config
 from pmqbench.families.vit import VisionTower
 from pmqbench.sources import mini_training
-from pmqbench.sources.mini import MiniModels
-from pmqbench.sources.mini_config import HELD_OUT_EVERY, OPEN_CLIP_CONFIG
+from pmqbench.sources.mini import HELD_OUT_EVERY, OPEN_CLIP_CONFIG, MiniModels
 from pmqbench.sources.mini_training import BASE, EXPERT, train_base, train_expert
 from pmqbench.tasks.definitions import load_task
 from pmqbench.tasks.splits import save_split
@@ -206,12 +205,12 @@ def test_source_writes_folders_that_the_family_reads(tmp_path, monkeypatch):
     for task in TASKS:
         data[task.name] = tmp_path / f"{task.name}.safetensors"
         save_split(data[task.name], *SPLITS[task.name], len(task.classnames), task.name)
-    source.fetch_base(tmp_path / "base", family, data, TASKS, threads=1)
+    source.fetch_base(tmp_path / "base", family, data, TASKS)
     digits = TASKS[0]
     made = family.head(tmp_path / "base", list(digits.classnames), list(digits.templates))
     save_checkpoint(tmp_path / "head.safetensors", made)
     files = tmp_path / "base", data["digits"], tmp_path / "head.safetensors"
-    source.fetch_expert(tmp_path / "expert", family, digits, *files, threads=1)
+    source.fetch_expert(tmp_path / "expert", family, digits, *files)
     base, expert = load_file(tmp_path / "base" / family.weights_file), load_file(tmp_path / "expert" / family.weights_file)
     assert equal(expert, tuned(base))
     names = [set(dict(family.checkpoint(tmp_path / name).items())) for name in ("expert", "base")]

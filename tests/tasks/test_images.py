@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
-from pmqbench.errors import DataError
-from pmqbench.tasks.definitions import ImageTask, load_task
+from pmqbench.errors import DataError, PMQError
+from pmqbench.tasks.definitions import load_task
 from pmqbench.tasks.images import batches, decode, prepare
+from pmqbench.tasks.kinds.image_classification import ImageTask
 from pmqbench.tasks.sampling import carve, keep
 from pmqbench.tasks.splits import ImageStream, load_arrays, load_split, save_split
-from pmqbench.tasks.tables import check_classes, shards
+from pmqbench.tasks.tables import check_classes
 
 CLASSES = ("red", "green", "dark blue")
 
@@ -71,49 +72,6 @@ def test_batches_hold_every_image_once():
     stored = [(encoded(photograph("RGB", 9, 9, seed)), str(seed)) for seed in range(5)]
     whole = np.concatenate(list(batches(stored, 8)))
     assert np.array_equal(whole, np.stack([decode(image, 8, where) for image, where in stored]))
-
-
-NAMES = [
-    "README.md",
-    "data/train-00000-of-00002.parquet",
-    "data/train-00001-of-00002.parquet",
-    "data/test-00000-of-00001-0a1b2c.parquet",
-    "data/contrast-00000-of-00001.parquet",
-    "data/test_contrast-00000-of-00001.parquet",
-    "digits/train-00000-of-00001.parquet",
-    "default/test/0000.parquet",
-]
-CARD = """---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: data/train-*
-  - {split: test, path: [data/test-*]}
-- config_name: digits
-  data_files:
-  - {split: train, path: digits/*}
----
-text
-"""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("train",), [1, 2, 6]),
-        (("test",), [3, 7]),
-        (("train", "digits"), [6]),
-        (("test", "default"), [7]),
-        (("train", None, CARD), [1, 2]),
-        (("test", None, CARD), [3]),
-        (("train", "digits", CARD), [6]),
-        (("valid",), []),
-    ],
-)
-def test_shards_of_a_split(arguments, expected):
-    split, config, card = (*arguments, None, "")[:3]
-    assert sorted(shards(NAMES, split, config, card or "")) == sorted(NAMES[i] for i in expected)
 
 
 def test_class_names_are_compared_where_they_correspond():
@@ -198,7 +156,7 @@ def test_rows_of_a_table_keep_their_images(tmp_path):
 def test_mistakes_in_a_source_are_named(tmp_path, options, words):
     labelled(tmp_path, "test", "numbers")
     task = local_task(tmp_path, **options)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(PMQError) as caught:
         task.data_source().split(task, "test")
     assert [word for word in words if word not in str(caught.value)] == []
 
@@ -214,6 +172,111 @@ def test_folders_must_be_the_classes(tmp_path):
         file.unlink()
     (tmp_path / "test" / "red").rmdir()
     with pytest.raises(DataError, match='class "red" has no folder'):
+        task.data_source().split(task, "test")
+
+
+def test_images_that_lie_elsewhere_are_counted_and_named(tmp_path):
+    labelled(tmp_path, "test", "folder")
+    (tmp_path / "test" / "red" / "more").mkdir()
+    photograph("RGB", 9, 9).save(tmp_path / "test/red/more/a.png")
+    photograph("RGB", 9, 9).save(tmp_path / "test/b.JPG")
+    task = local_task(tmp_path)
+    with pytest.raises(DataError, match=r"2 images do not lie directly in a class's folder: b\.JPG, red/more/a\.png"):
+        task.data_source().split(task, "test")
+
+
+def test_files_that_are_no_images_are_counted_and_named(tmp_path, caplog):
+    labelled(tmp_path, "test", "folder")
+    for name in ("a.heic", "b.heic", "notes.txt", ".DS_Store", ".thumbnails/a.png"):
+        (tmp_path / "test/red" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "test/red" / name).write_bytes(b"x")
+    task = local_task(tmp_path)
+    with caplog.at_level("WARNING"):
+        assert len(task.data_source().split(task, "test")[1]) == 9
+    assert "task mine, split test: 3 files are no images by their ending (2 .heic, 1 .txt)" in caplog.text
+    assert "red/a.heic, red/b.heic, red/notes.txt" in caplog.text
+
+
+def test_a_folder_of_images_beside_a_table_is_named(tmp_path, caplog):
+    labelled(tmp_path, "test", "numbers")
+    labelled(tmp_path, "test", "folder")
+    task = local_task(tmp_path)
+    with caplog.at_level("WARNING"):
+        assert len(task.data_source().split(task, "test")[1]) == 9
+    assert "the split is read from test.parquet; the 9 images below test/ count only where a table names them" in caplog.text
+
+
+def test_a_table_in_two_formats_is_refused(tmp_path):
+    labelled(tmp_path, "test", "numbers")
+    labelled(tmp_path, "test", "arrow")
+    task = local_task(tmp_path)
+    with pytest.raises(DataError, match=r'split "test" is there 2 times: test\.arrow, test\.parquet'):
+        task.data_source().split(task, "test")
+
+
+@pytest.mark.parametrize("names", [("dark blue", "dark_blue"), ("dark_blue", "dark blue")])
+def test_a_folder_is_the_class_that_it_is_called_like(tmp_path, names):
+    for folder in names:
+        (tmp_path / "test" / folder).mkdir(parents=True)
+        photograph("RGB", 9, 9).save(tmp_path / "test" / folder / "a.png")
+    task = ImageTask(name="x", classnames=names, templates=("{}",), source={"name": "local", "path": str(tmp_path)})
+    labels = task.data_source().split(task, "test")[1]
+    assert [names[label] for label in labels] == ["dark blue", "dark_blue"]
+
+
+def table_of_paths(folder, path):
+    (folder / "data" / "images").mkdir(parents=True)
+    photograph("RGB", 9, 9).save(folder / "data/images/a.png")
+    photograph("RGB", 9, 9).save(folder / "outside.png")
+    (folder / "data/images/link.png").symlink_to(folder / "outside.png")
+    pq.write_table(pa.table({"image": [path], "label": [0]}), folder / "data/test.parquet")
+    task = local_task(folder / "data")
+    images, labels = task.data_source().split(task, "test")
+    return np.concatenate(list(images.batches)), labels
+
+
+def test_a_table_may_name_images_below_its_folder(tmp_path):
+    images, labels = table_of_paths(tmp_path, "images/a.png")
+    assert (images.shape, labels.tolist()) == ((1, 3, 8, 8), [0])
+
+
+@pytest.mark.parametrize("path", ["../outside.png", "{folder}/outside.png", "images/../../outside.png", "images/link.png"])
+def test_a_path_may_not_leave_the_tables_folder(tmp_path, path):
+    with pytest.raises(DataError, match=r"test\.parquet, row 0: the path .* is absolute or leaves the folder of the table"):
+        table_of_paths(tmp_path, path.format(folder=tmp_path))
+
+
+@pytest.mark.parametrize("limit", [60, 100])
+def test_a_decompression_bomb_is_named(monkeypatch, limit):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)  # 144 pixels: more than twice the limit, and more than once
+    with pytest.raises(DataError, match=r"shard 1, row 7: the image is too large \(.*144 pixels"):
+        decode(encoded(photograph("RGB", 12, 12)), 8, "shard 1, row 7")
+
+
+def test_an_image_that_only_its_resize_makes_large_is_named():
+    with pytest.raises(DataError, match=r"here: the image is too large \(.* it has 1120000 x 224 pixels\)"):
+        decode(encoded(photograph("L", 5000, 1)), 224, "here")
+
+
+def test_a_changed_image_behind_a_link_changes_the_datas_id(tmp_path):
+    from pmqbench.tasks.sources import local
+
+    labelled(tmp_path / "store", "test", "folder")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/test").symlink_to(tmp_path / "store/test")
+    (tmp_path / "store/test/red/loop").symlink_to(tmp_path / "store/test")
+    before = local_task(tmp_path / "data").data_id
+    next((tmp_path / "store/test/red").glob("*.png")).write_bytes(b"another")
+    local._state.cache_clear()
+    assert local_task(tmp_path / "data").data_id != before
+
+
+def test_shards_must_agree_on_their_labels(tmp_path):
+    cells = [encoded(photograph("RGB", 9, 9))]
+    for index, label in enumerate([0, "red"]):
+        pq.write_table(pa.table({"image": cells, "label": [label]}), tmp_path / f"test-0000{index}-of-00002.parquet")
+    task = local_task(tmp_path)
+    with pytest.raises(DataError, match=r"the labels of test-00000-of-00002\.parquet and test-00001-of-00002\.parquet differ"):
         task.data_source().split(task, "test")
 
 

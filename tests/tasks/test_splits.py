@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from pmqbench.errors import ConfigError, DataError
-from pmqbench.tasks.definitions import ImageTask, known_tasks, load_task
+from pmqbench.tasks.definitions import known_tasks, load_task
+from pmqbench.tasks.kinds.image_classification import ImageTask
 from pmqbench.tasks.splits import draw_sample, load_split, save_split
 
 IMAGES = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)

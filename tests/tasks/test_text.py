@@ -7,8 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pmqbench.errors import ConfigError, DataError
-from pmqbench.tasks.definitions import TextTask, known_tasks, load_task
-from pmqbench.tasks.kinds import make_task
+from pmqbench.tasks.definitions import known_tasks, load_task
+from pmqbench.tasks.kinds.base import make_task
+from pmqbench.tasks.kinds.text_to_text import TextTask
+from pmqbench.tasks.sources.rows import read_rows
 from pmqbench.tasks.text import load_examples, load_tokenizer, save_examples, teacher_forced
 from tests.t5.toy import write_tokenizer
 
@@ -112,7 +114,7 @@ def test_bad_definitions_are_named(tmp_path, change, words):
     ("rows", "change", "words"),
     [
         ([{"texts": "a", "label": 0}], {}, "row 0: there is no column 'text'; there are: texts, label"),
-        ([{"text": "a", "label": 0}, {"text": "b", "label": 2}], {}, "row 1: label 2 has no word; the task has 2"),
+        ([{"text": "a", "label": 0}, {"text": "b", "label": 2}], {}, "row 1: label 2 is no class; the task has 2"),
         ([{"text": "a", "label": "x"}], {"target": "{:.1f}"}, "does not fit the format"),
         ([{"text": "a", "label": " "}], {"target": "{}"}, "example 0 has an empty prompt or target"),
         ([], {}, "the split is empty"),
@@ -127,7 +129,7 @@ def test_bad_rows_are_named_and_nothing_is_written(tmp_path, rows, change, words
 
 def test_broken_files_are_named(tmp_path):
     task = make_task("mine", definition(tmp_path), "task mine")
-    with pytest.raises(DataError, match=r"neither train\.jsonl nor train\.parquet"):
+    with pytest.raises(DataError, match=r"neither train\.jsonl nor train\.csv nor train\.parquet"):
         task.data_source().split(task, "train")
     (tmp_path / "train.jsonl").write_text('{"text": "a", "label": 0}\n{"text": ')
     with pytest.raises(DataError, match=r"train\.jsonl, line 2 is not JSON"):
@@ -140,10 +142,96 @@ def test_broken_files_are_named(tmp_path):
         task.data_source().split(task, "train")
 
 
+def rows_of(folder, content, suffix=".jsonl", **change):
+    (folder / f"test{suffix}").write_bytes(content.encode() if isinstance(content, str) else content)
+    task = make_task("mine", definition(folder, **change), "task mine")
+    rows = task.data_source().split(task, "test")
+    return [task.example(row, "row") for row in rows]
+
+
+def test_json_lines_end_at_newlines_only(tmp_path):
+    texts = ["a\u2028b", "c\x0bd\x0ce", "f\x1c\u0085g", "h"]
+    lines = [json.dumps({"text": text, "label": 1}, ensure_ascii=False) for text in texts]
+    made = rows_of(tmp_path, "\ufeff" + "\r\n".join(lines) + "\n\n")
+    assert made == [(f"Say {text}!", "one") for text in texts]
+    save_examples(tmp_path / "kept.jsonl", made, "")
+    assert load_examples(tmp_path / "kept.jsonl") == made
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix", "words"),
+    [
+        ('{"text": "a", "label": 0}\n[1]', ".jsonl", r"test\.jsonl, line 2 is no JSON object"),
+        (b"\xff\xfe", ".jsonl", r"test\.jsonl is not UTF-8 \(byte 0\)"),
+        ("text,label\na,0\nb,1,2\n", ".csv", r"test\.csv, line 3 has 3 cells, the header 2"),
+        ('text,label\n"a"b,0\n', ".csv", r"test\.csv, line 2 is no CSV"),
+        ("text,label,text\na,0,b\n", ".csv", r"test\.csv names a column twice: text, label, text"),
+        ("text;label\na;0\n", ".csv", r"there is no column 'text'; there are: text;label"),
+    ],
+)
+def test_broken_rows_are_named(tmp_path, content, suffix, words):
+    with pytest.raises(DataError, match=words):
+        rows_of(tmp_path, content, suffix)
+
+
+def test_csv_is_read_as_spreadsheets_write_it(tmp_path):
+    content = '\ufefftext,label,more\r\n"a, ""b""\nc",1,7\r\nd\u2028e,0,\r\n\r\n007,1,x\r\n'
+    assert rows_of(tmp_path, content, ".csv") == [('Say a, "b"\nc!', "one"), ("Say d\u2028e!", "zero"), ("Say 007!", "one")]
+
+
+@pytest.mark.parametrize(
+    ("target", "labels", "expected"),
+    [
+        (WORDS, ["1", "0"], ["one", "zero"]),  # numbers of the words
+        (WORDS, ["one", "zero"], ["one", "zero"]),  # words
+        (["1", "2"], ["1", "2"], ["1", "2"]),  # words, even if they could be numbers
+        ("{}", ["007", "1"], ["007", "1"]),  # text as it stands
+        ("{:.1f}", ["3.80", "4"], ["3.8", "4.0"]),  # numbers for a format of numbers
+    ],
+)
+def test_labels_of_a_csv(tmp_path, target, labels, expected):
+    content = "text,label\n" + "".join(f"a,{label}\n" for label in labels)
+    assert [made for _, made in rows_of(tmp_path, content, ".csv", target=target)] == expected
+
+
+def test_digits_in_a_csv_are_no_number_where_they_could_be_a_name(tmp_path):
+    with pytest.raises(DataError, match="label '0' is no class; the task has 3: 1, 2, 3"):
+        rows_of(tmp_path, "text,label\na,1\nb,0\n", ".csv", target=["1", "2", "3"])
+    assert rows_of(tmp_path, "text,label\na,1\n", ".csv", target=["1", "2", "3"]) == [("Say a!", "1")]
+
+
+def test_labels_that_are_words_of_the_target(tmp_path):
+    lines = '{"text": "a", "label": "one"}\n{"text": "b", "label": 0}\n'
+    assert rows_of(tmp_path, lines) == [("Say a!", "one"), ("Say b!", "zero")]
+    with pytest.raises(DataError, match="label 'two' is no class; the task has 2: zero, one"):
+        rows_of(tmp_path, '{"text": "a", "label": "two"}\n')
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('{"text": null, "label": 0}', "column 'text' has no value"),
+        ('{"text": NaN, "label": 0}', "column 'text' has no value"),
+        ('{"text": "a", "label": null}', "label None does not fit"),
+        ('{"text": "a", "label": NaN}', "label nan does not fit"),
+    ],
+)
+def test_missing_values_are_no_text(tmp_path, row, words):
+    with pytest.raises(DataError, match=words):
+        rows_of(tmp_path, row, target="{}")
+
+
+def test_arrow_files_of_the_hub_are_read_as_tables(tmp_path):
+    table = pa.table({"text": ["a"], "label": [1]})
+    with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    assert list(read_rows(tmp_path / "x.arrow", "")) == [{"text": "a", "label": 1}]
+
+
 def test_decoder_reads_the_target_up_to_its_last_token(tmp_path):
     write_tokenizer(tmp_path, ["yes", "no", "is it", "really"])
     tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
-    batches = teacher_forced(tokenizer, [("is it really", "yes"), ("is it", "no no"), ("it", "yes")], 2)
+    batches = teacher_forced(tokenizer, [("is it really", "yes"), ("is it", "no no"), ("it", "yes")], 2, start=0)
     assert [len(batch["input_ids"]) for batch in batches] == [2, 1]
     for batch, pairs in zip(batches, [[("is it really", "yes"), ("is it", "no no")], [("it", "yes")]], strict=True):
         for row, (prompt, target) in enumerate(pairs):

@@ -44,11 +44,6 @@ class Project:
         output = self.snakemake("-n", "--quiet", "rules", *arguments)
         return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
 
-    def edit(self, path: str, text: str = "\n# edited\n") -> None:
-        """Appends to a source file."""
-        with open(self.source / path, "a", encoding="utf-8") as handle:
-            handle.write(text)
-
     def copy(self, folder: Path) -> "Project":
         """Sources and results as they are, for a test that changes them."""
         shutil.copytree(

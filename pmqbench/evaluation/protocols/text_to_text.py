@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmqbench.evaluation.base import PROTOCOLS, Assets, Score
-from pmqbench.tasks.definitions import TextTask
+from pmqbench.families.base import DECODER_START
+from pmqbench.tasks.kinds.text_to_text import TextTask
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,23 +30,25 @@ class TextToText:
     task_class = TextTask
     uses_heads = False
     base_files = (TOKENIZER,)
+    batches_code = "pmqbench.tasks.text"
 
     def calibration_batches(
         self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int
     ) -> Sequence[Batch]:
         """Prompts, and target texts that the decoder reads (teacher forcing)."""
-        from pmqbench.tasks.splits import draw_sample
-        from pmqbench.tasks.text import load_examples, load_tokenizer, teacher_forced
+        from pmqbench.tasks.text import check_targets, drawn_examples, load_tokenizer, teacher_forced
 
-        examples = load_examples(split)
-        drawn = [examples[index] for index in draw_sample(len(examples), samples, seed, task)]
-        return teacher_forced(load_tokenizer(base / TOKENIZER), drawn, batch_size)
+        tokenizer, examples = load_tokenizer(base / TOKENIZER), drawn_examples(split, task, samples, seed)
+        check_targets(tokenizer, examples, str(split))
+        return teacher_forced(tokenizer, examples, batch_size, DECODER_START)
 
     def examples(self, split: Path, assets: Assets) -> Examples:
-        """Tokenizer, and (prompt, target) of each example."""
-        from pmqbench.tasks.text import load_examples, load_tokenizer
+        """Tokenizer, and (prompt, target) of each example; DataError for a target that no answer can be equal to."""
+        from pmqbench.tasks.text import check_targets, load_examples, load_tokenizer
 
-        return load_tokenizer(assets.base / TOKENIZER), load_examples(split)
+        tokenizer, examples = load_tokenizer(assets.base / TOKENIZER), load_examples(split)
+        check_targets(tokenizer, examples, str(split))
+        return tokenizer, examples
 
     def evaluate(self, model: BlockModel, examples: Examples, metric: str, batch_size: int, device: str, where: str) -> Score:
         """The task's metric over greedy answers; the model itself knows its device."""

@@ -1,14 +1,15 @@
-"""The zero-shot protocol: images against the head of a task's class names (CLIP)."""
+"""The zero-shot protocol: images against the frozen head of a task's class names (CLIP; Radford et al., 2021)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pmqbench.errors import NumericalError
 from pmqbench.evaluation.base import PROTOCOLS, Assets, Score
-from pmqbench.tasks.definitions import ImageTask
+from pmqbench.tasks.kinds.image_classification import ImageTask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,15 +27,15 @@ class ZeroShot:
     task_class = ImageTask
     uses_heads = True
     base_files = ()
+    batches_code = "pmqbench.tasks.splits"
 
     def calibration_batches(
         self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int
     ) -> Sequence[Tensor]:
         """Images alone."""
-        from pmqbench.tasks.splits import draw_sample, load_split
+        from pmqbench.tasks.splits import drawn_images
 
-        images, _ = load_split(split)
-        return images[draw_sample(len(images), samples, seed, task)].split(batch_size)
+        return drawn_images(split, task, samples, seed).split(batch_size)
 
     def examples(self, split: Path, assets: Assets) -> Examples:
         """Head, images, labels."""
@@ -46,9 +47,62 @@ class ZeroShot:
 
     def evaluate(self, model: BlockModel, examples: Examples, metric: str, batch_size: int, device: str, where: str) -> Score:
         """Top-1 accuracy and cross-entropy."""
-        from pmqbench.evaluation.zero_shot import classify
-
         head, images, labels = examples
-        outcome = classify(model, head, images, labels, batch_size, device, where)
-        loss = outcome.loss.double().mean().item()
-        return Score(outcome.accuracy, outcome.standard_error, len(labels), outcome.correct.numpy(), loss)
+        batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+        return classify(model, head, batches, device, where).score()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Per-example results of one model on one task.
+
+    Attributes:
+        correct: bool (n,): whether the top-1 class is the label.
+        loss: float32 (n,): cross-entropy in nats.
+    """
+
+    correct: Tensor
+    loss: Tensor
+
+    def score(self) -> Score:
+        """Accuracy with its binomial standard error, and the mean loss."""
+        accuracy = self.correct.double().mean().item()
+        error = (accuracy * (1 - accuracy) / len(self.correct)) ** 0.5
+        return Score(accuracy, error, len(self.correct), self.correct.numpy(), self.loss.double().mean().item())
+
+
+def classify(
+    model: BlockModel, head: Mapping[str, Tensor], batches: Iterable[tuple[Any, Tensor]], device: str, where: str
+) -> Outcome:
+    """The outcome of each example, in the order of the batches.
+
+    Logits: normalised features (projected, where the head has a projection), times the normalised class embeddings, times the
+    logit scale.
+
+    Args:
+        model: gives features (n, width).
+        head: from `ZeroShotFamily.head`.
+        batches: model inputs and labels, int64 (n,).
+        device: where the model is.
+        where: what messages call the model and task.
+
+    Raises:
+        NumericalError: NaN or Inf among the logits.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    head = {name: tensor.to(device) for name, tensor in head.items()}
+    correct, loss = [], []
+    with torch.no_grad():
+        for batch, labels in batches:
+            features = model(batch)
+            if "projection" in head:
+                features = features @ head["projection"].T
+            logits = head["logit_scale"] * F.normalize(features, dim=-1) @ head["classes"].T
+            if not bool(logits.isfinite().all()):
+                raise NumericalError("the model's outputs are NaN or Inf.", where=where, remedy="Its weights are not usable.")
+            labels = labels.to(device)
+            correct.append((logits.argmax(dim=-1) == labels).cpu())
+            loss.append(F.cross_entropy(logits, labels, reduction="none").cpu())
+    return Outcome(torch.cat(correct), torch.cat(loss))

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pmqbench.registry import Registry
 
 if TYPE_CHECKING:
-    from pmqbench.tasks.kinds import Task
+    from pmqbench.tasks.kinds.base import Task
+
+COMPARED = "compared with the data set's own"
+WORDS = "the labels are class names"
+UNCHECKED = "not checked: the data set has none"
 
 
 class DataSource(ABC):
     """Yields what a kind of task is made of."""
+
+    allow_overlap = False
+    """Whether splits may share examples."""
+
+    def check(self, where: str) -> None:
+        """Raises ConfigError, naming `where`, for options that contradict each other."""
+        return
 
     def state(self) -> Any:
         """What else than the options decides the data (JSON): sizes and times of local files; None if nothing does."""
@@ -30,6 +43,14 @@ class DataSource(ABC):
             For images: uint8 (n, 3, h, w), RGB, decoded and resized but not normalised, and labels int64 (n,). For text: rows,
             each a mapping of columns to values.
         """
+
+    def files_of(self, task: Task, split: str) -> Sequence[Path]:
+        """Files or folders on this machine that hold the split; none for a source that has no files."""
+        return ()
+
+    @abstractmethod
+    def label_check(self, task: Task, split: str) -> str:
+        """How class names are known to stand in the order of the labels: COMPARED, WORDS, UNCHECKED or a sentence."""
 
 
 DATA_SOURCES: Registry[Any] = Registry("data source", "pmqbench.tasks.sources")

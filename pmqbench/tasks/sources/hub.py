@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,6 @@ from pmqbench.tasks.sources.base import DATA_SOURCES
 from pmqbench.tasks.sources.labelled import LabelledImages
 
 if TYPE_CHECKING:
-    from pmqbench.tasks.definitions import Task
     from pmqbench.tasks.tables import Table
 
 
@@ -30,27 +30,44 @@ class HubData:
     ] = None
 
     def pinned(self) -> tuple[HubData, str]:
-        """See DataSource: all splits come from one commit, even if the branch moves meanwhile."""
+        """The source at the commit that its revision is now: all splits come from one, even if the branch moves meanwhile."""
         repo = Repo(self.id, kind="dataset", revision=self.revision)
         with explained(repo):
             commit = resolve(repo)
         return replace(self, revision=commit), commit
 
     def files(self, split: str, where: str) -> list[Path]:
-        """The parquet files of a split, in order; DataError if there is none."""
-        from pmqbench.tasks.tables import shards
+        """The tables of a split, in order; DataError if there is none."""
+        return self._fetch(split, where)[0]
+
+    def stated_classes(self, split: str, label: str, where: str) -> list[str] | None:
+        """Names of a label's classes that the data set's card states, or None."""
+        from pmqbench.tasks.shards import stated_classes
+
+        return stated_classes(self._fetch(split, where)[1], self.config, label)
+
+    @cached_property
+    def _fetched(self) -> dict[str, tuple[list[Path], str]]:
+        return {}
+
+    def _fetch(self, split: str, where: str) -> tuple[list[Path], str]:
+        """Tables of a split, and the data set's card; brought and verified once."""
+        from pmqbench.tasks.shards import shards
 
         repo = Repo(self.id, kind="dataset", revision=self.revision)
+        where, cards = f"{where}, {repo}", []
 
         def choose(names: Sequence[str], get: Callable[[str], Path]) -> list[str]:
-            card = get("README.md").read_text(encoding="utf-8") if "README.md" in names else ""
-            chosen = shards(names, split, self.config, card)
+            cards.append(get("README.md").read_text(encoding="utf-8") if "README.md" in names else "")
+            chosen = shards(names, split, where, self.config, cards[0])
             if not chosen:
                 remedy = "Check `config`, `splits` and `revision` (refs/convert/parquet is the hub's own conversion)."
-                raise DataError(f'no parquet file holds split "{split}".', where=f"{where}, {repo}", remedy=remedy)
+                raise DataError(f'no parquet file holds split "{split}".', where=where, remedy=remedy)
             return chosen
 
-        return list(fetch(repo, choose).files.values())
+        if split not in self._fetched:
+            self._fetched[split] = list(fetch(repo, choose).files.values()), cards[0]
+        return self._fetched[split]
 
 
 @DATA_SOURCES.register("hub")
@@ -58,8 +75,9 @@ class HubData:
 class HubImages(HubData, LabelledImages):
     """Labelled images of the hub."""
 
-    def table(self, task: Task, split: str, where: str) -> Table:
-        """See LabelledImages."""
+    def table(self, split: str, where: str) -> Table:
+        """The tables of a split; a path in them would name a file of this machine, so they must hold the images' bytes."""
         from pmqbench.tasks.tables import Table
 
-        return Table(self.files(split, where), self.image, self.label, where)
+        stated = self.stated_classes(split, self.label, where)
+        return Table(self.files(split, where), self.image, self.label, where, stated=stated)

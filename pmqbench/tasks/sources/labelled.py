@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import Field
 
+from pmqbench.tasks.sources.base import COMPARED, UNCHECKED, WORDS
 from pmqbench.tasks.sources.parts import SplitSource
 
 if TYPE_CHECKING:
@@ -15,6 +19,24 @@ if TYPE_CHECKING:
 
     from pmqbench.tasks.definitions import Task
     from pmqbench.tasks.splits import ImageStream
+
+
+class StoredImages(Protocol):
+    """The labelled images of a split as they are stored; `files` are the tables, or the folder."""
+
+    files: Sequence[Path]
+
+    def class_names(self) -> Sequence[str] | None:
+        """Names of the classes in label order where the data set tells them, else None."""
+
+    def labels_are_words(self) -> bool:
+        """Whether labels are class names themselves."""
+
+    def labels(self, classnames: Sequence[str]) -> np.ndarray:
+        """Labels of all images, int64 (n,)."""
+
+    def images(self, rows: np.ndarray) -> Iterator[tuple[bytes | Path, str]]:
+        """Stored images of the given rows (ascending) and their places."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,22 +50,42 @@ class LabelledImages(SplitSource):
     ] = 224
 
     @abstractmethod
-    def table(self, task: Task, split: str, where: str) -> Any:
-        """The examples of the split that the data set calls `split`: a `tables.Table`, or what has its methods."""
+    def table(self, split: str, where: str) -> StoredImages:
+        """The examples of the split that the data set calls `split`."""
 
     def split(self, task: Task, split: str) -> tuple[ImageStream, np.ndarray]:
-        """See DataSource."""
+        """Images, decoded as they are read, and labels."""
         from pmqbench.tasks.images import batches
         from pmqbench.tasks.splits import ImageStream
         from pmqbench.tasks.tables import check_classes
 
-        stored = self.stored_split(task, split)
-        where = f"task {task.name}, split {split}"
-        table = self.table(task, stored, where)
+        table = self._opened(task, split)
         found = table.class_names()
         if found is not None:
-            check_classes(found, task.classnames, where)
+            check_classes(found, task.classnames, f"task {task.name}, split {split}")
         labels = table.labels(task.classnames)
         rows = self.chosen_rows(task, split, len(labels))
         shape = (len(rows), 3, self.image_size, self.image_size)
         return ImageStream(shape, batches(table.images(rows), self.image_size)), labels[rows]
+
+    def files_of(self, task: Task, split: str) -> Sequence[Path]:
+        """The split's tables, or its folder."""
+        return self._opened(task, split).files
+
+    def label_check(self, task: Task, split: str) -> str:
+        """COMPARED where the data set's features, WORDS where the labels themselves tell the class names, else UNCHECKED."""
+        table = self._opened(task, split)
+        if table.class_names() is not None:
+            return COMPARED
+        return WORDS if table.labels_are_words() else UNCHECKED
+
+    @cached_property
+    def _tables(self) -> dict[tuple[str, str], Any]:
+        return {}
+
+    def _opened(self, task: Task, split: str) -> StoredImages:
+        """The split as it is stored, looked for once."""
+        key = task.name, split
+        if key not in self._tables:
+            self._tables[key] = self.table(self.stored_split(split), f"task {task.name}, split {split}")
+        return self._tables[key]

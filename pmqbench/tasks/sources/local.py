@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pmqbench.errors import DataError
+from pmqbench.errors import DataError, listed
 from pmqbench.files import hash8
 from pmqbench.tasks.sources.base import DATA_SOURCES
-from pmqbench.tasks.sources.labelled import LabelledImages
+from pmqbench.tasks.sources.labelled import LabelledImages, StoredImages
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pmqbench.tasks.definitions import Task
+log = logging.getLogger(__name__)
 
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -31,20 +33,26 @@ class LocalImages(LabelledImages):
     path: Annotated[str, Field(min_length=1, description="The folder, absolute or from where Snakemake runs.")]
 
     def state(self) -> Any:
-        """See DataSource: a hash of names, sizes and times, so that a changed file is read again."""
+        """A hash of names, sizes and times, so that a changed file is read again."""
         return _state(self._folder())
 
-    def table(self, task: Task, split: str, where: str) -> Any:
-        """See LabelledImages."""
-        from pmqbench.tasks.tables import Table, shards
+    def table(self, split: str, where: str) -> StoredImages:
+        """The split's tables, or its folder of images."""
+        from pmqbench.tasks.shards import shards
+        from pmqbench.tasks.tables import Table
 
         folder = self._folder()
         if not folder.is_dir():
             raise DataError(f'there is no folder "{folder}".', where=where, remedy="Check `path` of the task's source.")
-        files = shards([path.relative_to(folder).as_posix() for path in folder.rglob("*")], split)
-        if files:
-            return Table([folder / name for name in files], self.image, self.label, where)
-        return ImageFolder(folder / split, where)
+        names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
+        tables = shards(names, split, where)
+        if not tables:
+            return ImageFolder(folder / split, where)
+        images = [name for name in names if name.startswith(f"{split}/") and name.lower().endswith(IMAGES)]
+        if images:
+            message = "%s: the split is read from %s; the %d images below %s/ count only where a table names them."
+            log.warning(message, where, listed(tables), len(images), split)
+        return Table([folder / name for name in tables], self.image, self.label, where, paths=True)
 
     def _folder(self) -> Path:
         return Path(self.path).expanduser().resolve()
@@ -52,22 +60,35 @@ class LocalImages(LabelledImages):
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """`<class>/<image>` below a folder, with the methods of `tables.Table`; folders are called like the task's classes."""
+    """`<class>/<image>` below a folder; folders are called like the task's classes."""
 
     folder: Path
     where: str
 
+    @property
+    def files(self) -> list[Path]:
+        """The folder."""
+        return [self.folder]
+
     def class_names(self) -> None:
-        """Folders have no order to check; `labels` finds each by its name."""
+        """None: folders have no order to compare."""
         return
 
+    def labels_are_words(self) -> bool:
+        """True: the folders' names are class names."""
+        return True
+
     def labels(self, classnames: Sequence[str]) -> np.ndarray:
-        """Labels of all images in the order of `_files`, int64 (n,)."""
+        """Labels of all images, int64 (n,).
+
+        Raises:
+            DataError: there is no folder, a folder is no class, a class has no folder, or an image lies elsewhere.
+        """
         import numpy as np
 
-        index = {name: i for i, name in enumerate(classnames)} | {
-            name.replace(" ", "_"): i for i, name in enumerate(classnames)
-        }
+        underscored = Counter(name.replace(" ", "_") for name in classnames)
+        index = {n.replace(" ", "_"): i for i, n in enumerate(classnames) if underscored[n.replace(" ", "_")] == 1}
+        index |= {name: i for i, name in enumerate(classnames)}
         if not self.folder.is_dir():
             what = f'there is neither a folder "{self.folder}" nor a table of this split.'
             raise DataError(what, where=self.where, remedy="Put images into <split>/<class>/, or set `splits` of the source.")
@@ -77,18 +98,42 @@ class ImageFolder:
         if foreign or lacking:
             what = f'folder "{foreign[0]}" is no class of the task.' if foreign else f'class "{lacking[0]}" has no folder.'
             raise DataError(what, where=self.where, remedy="Each class is one folder, called like its class name.")
-        return np.array([index[path.parent.name] for path in self._files()], dtype=np.int64)
+        return np.array([index[path.parent.name] for path in self._images], dtype=np.int64)
 
     def images(self, rows: np.ndarray) -> Iterator[tuple[Path, str]]:
         """Files of the given rows and their places."""
-        files = self._files()
-        return ((files[row], f"{self.where}, {files[row]}") for row in rows.tolist())
+        return ((self._images[row], f"{self.where}, {self._images[row]}") for row in rows.tolist())
 
-    def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*/*") if path.suffix.lower() in IMAGES)
+    @cached_property
+    def _images(self) -> list[Path]:
+        """The images, sorted; other files are counted in a warning, images that lie elsewhere are an error."""
+        names = [path.relative_to(self.folder) for path in files_below(self.folder)]
+        shown = [name for name in names if not any(part.startswith(".") for part in name.parts[1:] or name.parts)]
+        images = [name for name in shown if name.suffix.lower() in IMAGES]
+        others = [name for name in shown if name.suffix.lower() not in IMAGES]
+        astray = [name for name in images if len(name.parts) != 2]
+        if astray:
+            what = f"{len(astray)} images do not lie directly in a class's folder: {listed(astray)}."
+            raise DataError(what, where=self.where, remedy=f"Move them into {self.folder}/<class>/, or remove them.")
+        if others:
+            endings = Counter(name.suffix.lower() or "no ending" for name in others)
+            counts = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
+            message = "%s: %d files are no images by their ending (%s) and are left out: %s. Images end in %s."
+            log.warning(message, self.where, len(others), counts, listed(others), ", ".join(IMAGES))
+        return [self.folder / name for name in sorted(images)]
+
+
+def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Every file below a folder, sorted; links to folders are followed, unless they lead back to a folder above."""
+    above = (*above, folder.resolve())
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir():
+            yield path
+        elif path.resolve() not in above:
+            yield from files_below(path, above)
 
 
 @cache
 def _state(folder: Path) -> str:
-    files = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [(path.relative_to(folder).as_posix(), path.stat()) for path in files_below(folder) if path.is_file()]
     return hash8([(name, status.st_size, status.st_mtime_ns) for name, status in files])

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pmqbench.errors import DataError
+from pmqbench.reporting.plot_data import PlotData
 from pmqbench.reporting.style import MAX_WIDTH, RC, REFERENCE_COLOUR, finish, grid, line_handles, methods, plain_log, styles
 
 QUANTIZATION, MERGING, MERGED = "quantization deviation", "merging deviation", "merging deviation of the merged weights"
@@ -22,16 +23,13 @@ MANY_BLOCKS = 12
 MANY_LAYERS = 40  # above this, markers run into each other
 
 
-def by_layer(layers: pd.DataFrame, bits: int) -> Figure:
+def draw(data: PlotData) -> Figure:
     """Quantization deviation (above) and merging deviation (below) over the layers; one column per merge, one line per method.
-
-    Args:
-        layers: as from `collect_layers`.
-        bits: which models to show.
 
     Raises:
         DataError: no layer has that many bits.
     """
+    layers, bits = data.layers, data.bits
     chosen = layers[layers["bits"] == bits]
     if chosen.empty:
         raise DataError(f"no layer with {bits} bits to plot.", remedy="Choose a bit width of the suite.")

@@ -1,0 +1,20 @@
+"""Gathers what a report's readers have to be warned of."""
+
+from pmqbench.files import read_json
+from pmqbench.jobs import run_job
+from pmqbench.reporting.collect import read_table
+from pmqbench.reporting.report_warnings import write_warnings
+
+
+def main(job):
+    write_warnings(
+        job.output[0],
+        suite=job.params.suite,
+        stated=job.params.stated,
+        manifests=job.input.manifests,
+        gates=read_json(job.input.gates),
+        records=read_table(job.input.records),
+    )
+
+
+run_job(main, snakemake)

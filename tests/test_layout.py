@@ -1,0 +1,135 @@
+"""The workflow's layout without Snakemake: which files, plans and jobs a suite has."""
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pmqbench.config import load_suite, read_config
+from pmqbench.errors import ConfigError
+from pmqbench.workflow.layout import Layout, any_of
+from pmqbench.workflow.reports import Reports
+from pmqbench.workflow.stages import Stages, code_of
+
+ROOT = Path(__file__).parents[1]
+MINI = read_config(ROOT / "config" / "mini.yaml")
+
+
+class Wildcards(SimpleNamespace):
+    """As Snakemake's: names, and `get`."""
+
+    def get(self, name, default=None):
+        return getattr(self, name, default)
+
+
+def stages(config=MINI, made=None):
+    return Stages(Layout(load_suite(config)), (made or {}).get)
+
+
+def calibrated(stages, quantizer="gptq"):
+    """<merge>/<quantizer> of the first pair with a quantizer, and its models."""
+    merge, recipe = next((m, q) for m, q in stages.layout.pairs if q.name == quantizer)
+    return f"{merge.id}/{recipe.id}", stages.layout.quantized_models(merge, recipe)
+
+
+def made_of(stages, path):
+    """Manifests of base, experts and the path's merge, made by today's code."""
+    layout, merge = stages.layout, path.split("/")[0]
+    manifests = {f"{layout.base}/manifest.json": stages.base_code()}
+    manifests |= {f"{model.folder}/manifest.json": stages.expert_code() for model in layout.expert_models}
+    return manifests | {f"results/merged/{merge}/manifest.json": stages.merge_code(Wildcards(merge=merge))}
+
+
+def test_seeds_share_a_job_until_one_of_them_is_there():
+    first = stages()
+    path, models = calibrated(first)
+    assert path in first.in_one_job()
+    assert path not in first.one_by_one()
+    code = first.quantizer_code(models[0].quantizer)
+    one = {f"{models[1].folder}/manifest.json": code}
+    some = stages(made=made_of(first, path) | one)
+    assert path in some.one_by_one()
+    assert path not in some.in_one_job()
+    assert path in stages(made=one).in_one_job()  # the seed is there, but what it is made of is not
+    stale = {f"{model.folder}/manifest.json": "old" for model in models}
+    assert path in stages(made=made_of(first, path) | stale).in_one_job()
+    large = stages(MINI | {"batch_jobs": False})
+    assert large.in_one_job() == large.evaluated_in_one_job() == []
+
+
+def test_records_share_a_job_until_one_of_them_is_there():
+    first = stages()
+    path, models = calibrated(first)
+    made = made_of(first, path) | {f"{m.folder}/manifest.json": first.quantizer_code(m.quantizer) for m in models}
+    quantized = stages(made=made)
+    assert path in quantized.evaluated_in_one_job()
+    record = {first.layout.record_files(models[0])[1]: first.record_code()}
+    evaluated = stages(made=made | record)
+    assert path not in evaluated.evaluated_in_one_job()
+    assert {model.id for model in models} <= set(evaluated.evaluated_alone())
+    assert not {model.id for model in models} & set(quantized.evaluated_alone())
+
+
+def test_a_plan_names_what_the_job_makes():
+    first = stages()
+    path, models = calibrated(first, "epmq")
+    plan = first.quantizer_plan(Wildcards(quantized=path), None)
+    assert [(model["folder"], model["seed"]) for model in plan["models"]] == [(m.folder, m.seed) for m in models]
+    alone = first.quantizer_plan(Wildcards(quantized=path, seed="1"), None)
+    assert [model["seed"] for model in alone["models"]] == [1]
+    assert list(plan["experts"]) == MINI["tasks"]
+    evaluation = first.evaluation_plan(Wildcards(quantized=path), None)
+    assert [model["id"] for model in evaluation["models"]] == [model.id for model in models]
+    assert [len(model["records"]) for model in evaluation["models"]] == [4] * 3
+    expert = first.layout.expert_models[2]
+    record = Path(first.layout.record_files(expert)[0]).stem
+    (only,) = first.evaluation_plan(Wildcards(model=expert.id, record=record), None)["models"]
+    assert (only["kind"], only["records"]) == ("expert", first.layout.record_files(expert))
+    rtn = next(path for path in first.uncalibrated())
+    assert "experts" not in first.quantizer_plan(Wildcards(quantized=rtn), None)
+
+
+def test_a_revision_of_another_expert_is_not_in_an_experts_plan():
+    config = read_config(ROOT / "config" / "clip-vit-b32-ta8.yaml")
+    config["experts"] |= {"revision": "main", "revisions": {"dtd": "x"}}
+    hub = stages(config)
+    plans = {hub.layout.experts[e].name: hub.expert_plan(Wildcards(expert=e), None) for e in hub.layout.experts}
+    assert plans["dtd"]["source"]["revision"] == "x"
+    assert plans["mnist"]["source"]["revision"] == "main"
+    assert all("revisions" not in plan["source"] for plan in plans.values())
+
+
+def test_every_model_of_a_report_has_files_and_records_of_its_own():
+    layout = stages().layout
+    reports = Reports(layout)
+    for report in layout.targets:
+        rows = reports.record_rows(Wildcards(report=report))
+        keys = [(row["path"], row["merge"], row["quantizer"]) for row in rows]
+        assert len(set(keys)) == len(keys)
+    folders = [model.folder for model in layout.models.values()]
+    assert len(set(folders)) == len(folders)
+
+
+def test_an_unknown_target_names_those_that_exist():
+    config = copy.deepcopy(MINI)
+    del config["targets"]["ablations"]
+    with pytest.raises(ConfigError, match=r'suite mini has no target "ablations"; it has: all, full'):
+        Reports(Layout(load_suite(config))).target_files("ablations")(None)
+
+
+def test_nothing_matches_no_names():
+    import re
+
+    assert re.fullmatch(any_of([]), "") is None
+    assert re.fullmatch(any_of(["a.b", "c"]), "a.b")
+    assert re.fullmatch(any_of(["a.b", "c"]), "axb") is None
+
+
+def test_the_code_of_a_file_that_cannot_be_read_is_unknown(tmp_path):
+    assert code_of(str(tmp_path / "none.json")) is None
+    (tmp_path / "half.json").write_text('{"code": ')
+    assert code_of(str(tmp_path / "half.json")) is None
+    (tmp_path / "manifest.json").write_text('{"code": "abc"}')
+    (tmp_path / "record.json").write_text('{"provenance": {"code": "def"}}')
+    assert [code_of(str(tmp_path / name)) for name in ("manifest.json", "record.json")] == ["abc", "def"]
