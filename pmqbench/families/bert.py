@@ -134,7 +134,7 @@ class Bert:
             Group((q, k, v)),
             Group((f"{name}.attention.output.dense",), producer=v, stage=1),
             Group((f"{name}.intermediate.dense",), stage=2),
-            Group((f"{name}.output.dense",), stage=2),
+            Group((f"{name}.output.dense",), stage=2, mlp_output=True),
         )
         return Block(name, groups, score_layers=frozenset({q, k}), wide=frozenset({0}))
 
