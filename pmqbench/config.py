@@ -220,9 +220,3 @@ def _refuse_twice(first: Mapping[str, Any], second: Mapping[str, Any], where: st
         if name in first:
             what = f'"{name}" is a recipe of the default target already.'
             raise ConfigError(what, where=where, remedy="Give it another name.")
-
-
-def check_files(paths: Sequence[str | Path]) -> None:
-    """Refuses config files with duplicate keys; Snakemake's own reader would take the last one."""
-    for path in paths:
-        read_config(path)

@@ -103,3 +103,9 @@ def test_experts_run_on_their_own_weights(suite):
         whole = FAMILY.build(suite / task)
         for state, one in zip(stream.states[task], inputs, strict=True):
             torch.testing.assert_close(whole.finish(state), whole(one), rtol=1e-5, atol=1e-5)
+
+
+def test_the_last_layers_of_the_mlps_are_named(suite):
+    blocks = FAMILY.build(suite / "merged").blocks
+    ends = [layer for block in blocks for group in block.groups if group.mlp_output for layer in group.layers]
+    assert ends == [f"encoder.layer.{i}.output.dense" for i in range(len(blocks))]
