@@ -49,7 +49,11 @@ rule rank_models:
             category="Leaderboard",
             caption="../docs/captions/leaderboard.rst",
         ),
-        markdown=f"{REPORT_FOLDERS}/{{report}}/leaderboard.md",
+        markdown=report(
+            f"{REPORT_FOLDERS}/{{report}}/leaderboard.md",
+            category="Leaderboard",
+            caption="../docs/captions/leaderboard.rst",
+        ),
         comparisons=report(
             f"{REPORT_FOLDERS}/{{report}}/comparisons.csv",
             category="Leaderboard",
