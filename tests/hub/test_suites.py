@@ -203,10 +203,8 @@ def test_dry_runs_of_all_clip_suites(run, model, suite, tasks):
     output = run.snakemake(name, "-n", "--quiet", "rules", small=False)
     planned = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
     assert planned.pop("total") == sum(planned.values())
-    assert planned == {
-        "all": 1,
+    many = {
         "prepare_task": tasks,
-        "fetch_base": 1,
         "fetch_expert": tasks,
         "build_heads": tasks,
         "merge_experts": merges,
@@ -214,13 +212,9 @@ def test_dry_runs_of_all_clip_suites(run, model, suite, tasks):
         "calibrate_model": merges * groups * calibrated * seeds,
         "evaluate_model": tasks * (1 + merges + merges * groups * (1 + calibrated * seeds)),
         "evaluate_expert": tasks,
-        "collect_records": 1,
-        "rank_models": 1,
-        "check_experts": 1,
-        "compare_published": 1,
-        "plot_comparison": 1,
-        "track_runs": 1,
     }
+    assert {rule: count for rule, count in planned.items() if count > 1} == many
+    assert {"all", "fetch_base", "check_experts", "compare_published", "rank_models", "track_runs"} <= planned.keys()
 
 
 @pytest.mark.parametrize(("target", "calibrations"), [("full", 2 * 2 * 4 * 4 * 3), ("ablations", 2 * 2 * 4 * 3 + 2 * 7 * 3)])
