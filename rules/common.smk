@@ -1,5 +1,5 @@
 # The checked suite, and the objects that know its layout: pmqbench/workflow/.
-from snakemake.exceptions import WorkflowError
+import sys
 
 from pmqbench.config import load_checked
 from pmqbench.errors import PMQError
@@ -20,7 +20,8 @@ from pmqbench.workflow.stages import Stages, code_of
 try:
     SUITE = load_checked(config, workflow.configfiles)
 except PMQError as error:
-    raise WorkflowError(f"The configuration cannot be used: {error}") from None
+    # Snakemake would put a line of this file before any exception's message.
+    sys.exit(f"error in the config: {error}")
 
 LAYOUT = Layout(SUITE)
 STAGES = Stages(LAYOUT, code_of)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from pmqbench.config import load_suite, read_config
+from pmqbench.config import load_checked
+from pmqbench.config_files import read_config
 from pmqbench.errors import PMQError
 from pmqbench.workflow.layout import Layout
 from pmqbench.workflow.reports import Reports
@@ -13,10 +14,10 @@ from pmqbench.workflow.reports import Reports
 def main(config: str, target: str) -> None:
     """Prints the folder; exits with a sentence for a config that cannot be used or a target that the suite lacks."""
     try:
-        reports = Reports(Layout(load_suite(read_config(config))))
+        reports = Reports(Layout(load_checked(read_config(config), [config])))
         sys.stdout.write(reports.folder("default" if target == "all" else target) + "\n")
     except PMQError as error:
-        sys.exit(f"{config}: {error}")
+        sys.exit(f"error in the config: {error}")
 
 
 if __name__ == "__main__":
