@@ -6,7 +6,8 @@ min_version("9.25")
 
 if not workflow.overwrite_configfiles:
 
-    configfile: workflow.source_path("config/mini.yaml")
+    # Not source_path(): errors would name its cached copy.
+    configfile: f"{workflow.basedir}/config/mini.yaml"
 
 
 include: "rules/common.smk"
