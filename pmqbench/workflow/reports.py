@@ -104,6 +104,10 @@ class Reports:
         """Hash of the tracking server's address, which may hold a password: another store is logged to anew."""
         return hash8(os.environ.get("MLFLOW_TRACKING_URI"))
 
+    def results_folder(self, wildcards: Any, output: Any) -> str:
+        """Where a tracking store without a server lies."""
+        return str(Path(REPORTS).parent)
+
     # --- files of a report
 
     @cached_property
