@@ -22,7 +22,7 @@ include: "rules/export.smk"
 rule all:
     default_target: True
     input:
-        REPORTS.target_files("default"),
+        REPORTS.target_files("all"),
 
 
 rule full:
@@ -37,7 +37,7 @@ rule ablations:
 
 rule export:
     input:
-        REPORTS.exported("default"),
+        REPORTS.exported("all"),
 
 
 rule leaderboard:

@@ -8,6 +8,7 @@ import pytest
 
 from pmqbench.config import load_suite, read_config
 from pmqbench.errors import ConfigError
+from pmqbench.workflow.__main__ import main as print_folder
 from pmqbench.workflow.layout import Layout, any_of
 from pmqbench.workflow.reports import Reports
 from pmqbench.workflow.stages import Stages, code_of
@@ -111,11 +112,23 @@ def test_every_model_of_a_report_has_files_and_records_of_its_own():
     assert len(set(folders)) == len(folders)
 
 
-def test_an_unknown_target_names_those_that_exist():
+@pytest.mark.parametrize("name", ["ablations", "default", ""])
+def test_an_unknown_target_names_those_that_exist(name):
     config = copy.deepcopy(MINI)
     del config["targets"]["ablations"]
-    with pytest.raises(ConfigError, match=r'suite mini has no target "ablations"; it has: all, full'):
-        Reports(Layout(load_suite(config))).target_files("ablations")(None)
+    with pytest.raises(ConfigError, match=rf'suite mini has no target "{name}"; it has: all, full\.'):
+        Reports(Layout(load_suite(config))).target_files(name)(None)
+
+
+def test_make_is_told_a_targets_folder_or_what_is_wrong(tmp_path, capsys):
+    config = tmp_path / "file.yaml"
+    config.write_text((ROOT / "config/mini.yaml").read_text().replace("suite: mini", "suite: other"))
+    print_folder(str(config), "all")
+    print_folder(str(config), "full")
+    assert capsys.readouterr().out == "results/suites/other\nresults/suites/other@full\n"
+    for path, target, message in [(config, "nope", "it has: all, full, ablations"), (tmp_path / "none.yaml", "all", "no such")]:
+        with pytest.raises(SystemExit, match=message):
+            print_folder(str(path), target)
 
 
 def test_nothing_matches_no_names():
