@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -225,9 +225,9 @@ class Layout:
         """Module of the protocol."""
         return type(self.protocol).__module__
 
-    def code(self, script: str, *modules: str) -> str:
+    def code(self, script: str, *modules: str, function: Callable[..., object] | None = None) -> str:
         """Hash of the code of a stage that runs models of the family."""
-        return code_hash(script, self.family_code, *modules)
+        return code_hash(script, self.family_code, *modules, function=function)
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -197,8 +197,8 @@ class Stages:
     def quantizer_code(self, quantizer: QuantRecipe) -> str:
         """The one method used; of calibrated ones also what makes batches."""
         method = QUANTIZERS.get(quantizer.method_name).__module__
-        batches = [self.layout.protocol.batches_code] if quantizer.method.calibrated else []
-        return self.layout.code("quantize_model", method, *batches)
+        batches = self.layout.protocol.calibration_batches if quantizer.method.calibrated else None
+        return self.layout.code("quantize_model", method, function=batches)
 
     def quantized_code(self, wildcards: Any) -> str:
         """`quantizer_code` of a job."""
