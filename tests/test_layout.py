@@ -9,6 +9,7 @@ import pytest
 from pmqbench.config import load_suite, read_config
 from pmqbench.errors import ConfigError
 from pmqbench.workflow.__main__ import main as print_folder
+from pmqbench.workflow.evaluations import Evaluations
 from pmqbench.workflow.layout import Layout, any_of
 from pmqbench.workflow.reports import Reports
 from pmqbench.workflow.stages import Stages, code_of
@@ -56,20 +57,20 @@ def test_seeds_share_a_job_until_one_of_them_is_there():
     stale = {f"{model.folder}/manifest.json": "old" for model in models}
     assert path in stages(made=made_of(first, path) | stale).in_one_job()
     large = stages(MINI | {"batch_jobs": False})
-    assert large.in_one_job() == large.evaluated_in_one_job() == []
+    assert large.in_one_job() == Evaluations(large).in_one_job() == []
 
 
 def test_records_share_a_job_until_one_of_them_is_there():
     first = stages()
     path, models = calibrated(first)
     made = made_of(first, path) | {f"{m.folder}/manifest.json": first.quantizer_code(m.quantizer) for m in models}
-    quantized = stages(made=made)
-    assert path in quantized.evaluated_in_one_job()
-    record = {first.layout.record_files(models[0])[1]: first.record_code()}
-    evaluated = stages(made=made | record)
-    assert path not in evaluated.evaluated_in_one_job()
-    assert {model.id for model in models} <= set(evaluated.evaluated_alone())
-    assert not {model.id for model in models} & set(quantized.evaluated_alone())
+    quantized = Evaluations(stages(made=made))
+    assert path in quantized.in_one_job()
+    record = {first.layout.record_files(models[0])[1]: quantized.code()}
+    evaluated = Evaluations(stages(made=made | record))
+    assert path not in evaluated.in_one_job()
+    assert {model.id for model in models} <= set(evaluated.alone())
+    assert not {model.id for model in models} & set(quantized.alone())
 
 
 def test_a_plan_names_what_the_job_makes():
@@ -80,12 +81,12 @@ def test_a_plan_names_what_the_job_makes():
     alone = first.quantizer_plan(Wildcards(quantized=path, seed="1"), None)
     assert [model["seed"] for model in alone["models"]] == [1]
     assert list(plan["experts"]) == MINI["tasks"]
-    evaluation = first.evaluation_plan(Wildcards(quantized=path), None)
+    evaluation = Evaluations(first).plan(Wildcards(quantized=path), None)
     assert [model["id"] for model in evaluation["models"]] == [model.id for model in models]
     assert [len(model["records"]) for model in evaluation["models"]] == [4] * 3
     expert = first.layout.expert_models[2]
     record = Path(first.layout.record_files(expert)[0]).stem
-    (only,) = first.evaluation_plan(Wildcards(model=expert.id, record=record), None)["models"]
+    (only,) = Evaluations(first).plan(Wildcards(model=expert.id, record=record), None)["models"]
     assert (only["kind"], only["records"]) == ("expert", first.layout.record_files(expert))
     rtn = next(path for path in first.uncalibrated())
     assert "experts" not in first.quantizer_plan(Wildcards(quantized=rtn), None)
