@@ -85,6 +85,8 @@ def test_class_names_are_compared_with_the_data_sets_own(tmp_path):
     [
         ({"classnames": ["one"]}, "classnames"),
         ({"templates": ["no place"]}, "templates"),
+        ({"templates": ["{} or {}"]}, "templates"),
+        ({"templates": ["{} in {braces}"]}, "templates"),
         ({"metric": "spearman"}, "metric"),
         ({"target": ["a", "b"]}, 'unknown key "target"'),
     ],
