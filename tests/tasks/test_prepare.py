@@ -53,7 +53,7 @@ def words(*numbers):
 
 def test_a_split_without_a_folder_is_named(tmp_path):
     write_images(tmp_path, "train", range(30))
-    with pytest.raises(DataError, match='task pets, split test: there is neither a folder ".*/test" nor a table'):
+    with pytest.raises(DataError, match=r'task pets, split test: there is neither a folder ".*/test" nor a table'):
         made(image_task(tmp_path), tmp_path)
 
 

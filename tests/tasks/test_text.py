@@ -106,7 +106,7 @@ def test_prompts_and_files_are_part_of_the_datas_id(tmp_path):
         ({"input": "Say {text:d}"}, ["input", '"Say {text:d}" does not fit']),
         ({"source": {"name": "local", "path": "x"}}, ["source.name", "takes texts", "hub_text, local_text"]),
         ({"source": {"name": "local_texts", "path": "x"}}, ['Did you mean "local_text"?']),
-        ({"source": {"name": "local_text", "path": "x", "split": {}}}, ["task mine: source", 'Did you mean "splits"?']),
+        ({"source": {"name": "local_text", "path": "x", "split": {}}}, ["task mine.source", 'Did you mean "splits"?']),
         ({"source": {"path": "x"}}, ["task mine.source", '"name" is missing']),
     ],
 )

@@ -21,7 +21,7 @@ from tests.families.bert_toy import write_tokenizer
 CLASSES = ["world", "sport", "trade and work"]
 
 
-def task(path="x", **changes):
+def task(path=".", **changes):
     source = {"name": "local_text", "path": str(path), "splits": {"train": "train", "test": "test"}}
     definition = {"input": "{title}: {text}", "classnames": CLASSES, "templates": ["it is about {}"], "source": source}
     return make_task("news", {"kind": "text_classification", **definition, **changes}, "task news")

@@ -56,11 +56,16 @@ class Task(ABC):
         made_by = self._made_by()
         return f"{self.name}-{hash8(made_by if state is None else [made_by, state])}"
 
-    def data_source(self) -> Any:
-        """The data source, built from its options; ConfigError for a source of something else than the task takes, and for
-        options that are wrong or contradict each other.
+    def data_source(self, where: str = "") -> Any:
+        """The data source, built from its options.
+
+        Args:
+            where: what messages call the task; "task <name>" by default.
+
+        Raises:
+            ConfigError: a source of something else than the task takes, or options that are wrong or contradict each other.
         """
-        where = f"task {self.name}: source"
+        where = f"{where or f'task {self.name}'}.source"
         options = {key: value for key, value in self.source.items() if key != "name"}
         source = build_options(DATA_SOURCES, self.source["name"], options, where)
         if source.yields != self.takes:
@@ -224,7 +229,7 @@ def make_task(name: str, definition: Mapping[str, Any], where: str) -> Task:
     check_schema(options, _schema(kind, where), where)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     task = KINDS.get(kind)(name=name, **values)
-    task.data_source()
+    task.data_source(where)
     return task
 
 

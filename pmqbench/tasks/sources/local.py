@@ -16,6 +16,7 @@ from pmqbench.errors import DataError, listed
 from pmqbench.files import hash8
 from pmqbench.tasks.sources.base import DATA_SOURCES
 from pmqbench.tasks.sources.labelled import LabelledImages, StoredImages
+from pmqbench.tasks.sources.parts import check_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,11 @@ class LocalImages(LabelledImages):
 
     path: Annotated[str, Field(min_length=1, description="The folder, absolute or from where Snakemake runs.")]
 
+    def check(self, where: str) -> None:
+        """Also refuses a folder that is not there."""
+        super().check(where)
+        check_folder(self._folder(), where)
+
     def state(self) -> Any:
         """A hash of names, sizes and times, so that a changed file is read again."""
         return _state(self._folder())
@@ -42,8 +48,6 @@ class LocalImages(LabelledImages):
         from pmqbench.tasks.tables import Table
 
         folder = self._folder()
-        if not folder.is_dir():
-            raise DataError(f'there is no folder "{folder}".', where=where, remedy="Check `path` of the task's source.")
         names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
         tables = shards(names, split, where)
         if not tables:
