@@ -99,7 +99,7 @@ def parquet(count, columns, names, place):
     from datasets import ClassLabel, Dataset, Features, Value
 
     rows = {
-        column: [f"{WORDS[i % 12]} {WORDS[(3 * i + j) % 12]} {WORDS[place]}" for i in range(count)]
+        column: [f"{WORDS[i % 12]} {WORDS[(i // 12 + 3 * i + j) % 12]} {WORDS[place]}" for i in range(count)]
         for j, column in enumerate(columns)
     }
     rows |= {"label": [i % len(names) if names else i % 11 / 2 for i in range(count)], "idx": list(range(count))}
