@@ -210,7 +210,7 @@ def test_the_schema_has_no_words_that_json_schema_does_not_know():
     assert list(unknown(read_config(ROOT / "config" / "schema.yaml"))) == []
 
 
-OWN = {"name": "mine", "classnames": ["a", "b"], "templates": ["a {}"], "source": {"name": "local", "path": "images"}}
+OWN = {"name": "mine", "classnames": ["a", "b"], "templates": ["a {}"], "source": {"name": "local", "path": "."}}
 
 
 def own(**changed):
@@ -226,8 +226,9 @@ def own(**changed):
         (own(templates=["no gap"]), ["tasks.1", "no gap"]),
         (own(classnames=["a", "a"]), ["tasks.1.classnames", '"a" stands twice']),
         (own(source={"name": "locl"}), ["source", 'Did you mean "local"?']),
-        (own(source={"name": "local"}), ["task other: source", '"path" is missing']),
-        (own(source={"name": "local", "path": "x", "imgae": "i"}), ["task other: source", 'Did you mean "image"?']),
+        (own(source={"name": "local"}), ["tasks.1.source", '"path" is missing']),
+        (own(source={"name": "local", "path": ".", "imgae": "i"}), ["tasks.1.source", 'Did you mean "image"?']),
+        (own(source={"name": "local", "path": "nowhere"}), ["tasks.1.source.path", 'there is no folder "', 'nowhere"']),
     ],
 )
 def test_bad_tasks(tasks, words):

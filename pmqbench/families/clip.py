@@ -22,6 +22,7 @@ from pmqbench.families.contract import check_left_over
 from pmqbench.families.files import TOKENIZER, Deployed, ModelFiles, link, read_object
 from pmqbench.families.vision_config import (
     VisionConfig,
+    check_pixels,
     checked,
     deployed_tower,
     side,
@@ -193,7 +194,7 @@ def vision_config(config: Mapping[str, Any], mean: Any = MEAN, std: Any = STD, w
     """
     if "model_cfg" in config:
         return open_clip.vision_config(config, where)
-    vision = {**DEFAULTS, **config.get("vision_config", config), **(config.get("vision_config_dict") or {})}
+    vision = {**DEFAULTS, **(config.get("vision_config") or config), **(config.get("vision_config_dict") or {})}
     kind, activation, channels = config.get("model_type", "clip"), vision["hidden_act"], vision.get("num_channels", 3)
     if kind not in ("clip", "clip_vision_model") or activation not in ("gelu", "quick_gelu") or channels != 3:
         what = f'model_type "{kind}" with hidden_act "{activation}" and {channels} channels is no CLIP vision tower.'
@@ -228,7 +229,9 @@ def pixel_constants(preprocessor: Mapping[str, Any], where: str) -> tuple[Any, A
     if wrong:
         remedy = "Give the image_mean and image_std that the model was trained with, for pixels on the 0..1 scale."
         raise DataError(f"{'; '.join(wrong)}.", where=where, remedy=remedy)
-    return preprocessor["image_mean"], preprocessor["image_std"]
+    mean, std = preprocessor["image_mean"], preprocessor["image_std"]
+    check_pixels(mean, std, where)
+    return mean, std
 
 
 def load_clip(folder: Path) -> CLIPModel:

@@ -161,6 +161,11 @@ class ModelFiles(ABC):
         contract.check_left_over(tuned, known, self.shared_tensors, self.unused_tensors, self.buffers)
 
 
+def is_positive(value: Any) -> bool:
+    """Whether a value of a config file is a number above zero."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file that holds an object; DataError names the file itself, behind links."""
     where = str(path.resolve())

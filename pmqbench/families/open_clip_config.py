@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pmqbench.errors import DataError
-from pmqbench.families.vision_config import VisionConfig, checked, side
+from pmqbench.families.files import is_positive
+from pmqbench.families.vision_config import VisionConfig, check_pixels, checked, side
 
 CONFIG = "open_clip_config.json"
 
@@ -92,13 +93,16 @@ def vision_config(config: Mapping[str, Any], where: str = CONFIG) -> VisionConfi
         remedy = "Use a plain ViT of the OpenAI kind, e.g. ViT-B-32."
         raise DataError(f"this open_clip model is not read here: {'; '.join(wrong)}.", where=where, remedy=remedy)
     preprocess = config.get("preprocess_cfg")
-    lacking = [key for key in ("mean", "std") if not isinstance((preprocess or {}).get(key), list | tuple)]
+    lacking = ["mean", "std"]
+    if isinstance(preprocess, Mapping):
+        lacking = [key for key in lacking if not isinstance(preprocess.get(key), list | tuple)]
     if lacking:
         what = "there is no preprocess_cfg" if preprocess is None else f"preprocess_cfg has no {' and no '.join(lacking)}"
         raise DataError(f"{what}.", where=where, remedy=ADD_PREPROCESSING)
+    check_pixels(preprocess["mean"], preprocess["std"], where)
     sizes = READ | {key: value for key, value in vision.items() if key in READ}
     width, head_width, ratio = (sizes[key] for key in ("width", "head_width", "mlp_ratio"))
-    if not all(isinstance(number, int | float) and number > 0 for number in (width, head_width, ratio)):
+    if not all(map(is_positive, (width, head_width, ratio))):
         what = f"width {width!r}, head_width {head_width!r} and mlp_ratio {ratio!r} are not all positive numbers."
         raise DataError(what, where=where, remedy="Is this the config that the model was saved with?")
     return checked(

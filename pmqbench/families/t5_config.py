@@ -11,6 +11,7 @@ from typing import Any
 
 from pmqbench.errors import DataError
 from pmqbench.families.base import DECODER_START, Block, Group
+from pmqbench.families.files import is_positive
 
 SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads", "num_layers")
 ACTIVATIONS = ("relu", "gelu", "gelu_new", "silu")
@@ -117,11 +118,11 @@ def t5_config(config: Mapping[str, Any], where: str = "config.json") -> T5Config
         where: what messages call the file.
 
     Raises:
-        DataError: another model type, a missing size, an unknown activation, padding and start tokens other than 0, several end
-            tokens, or weights that are quantized already.
+        DataError: another model type, a missing size, an unknown activation, an eps that is no number, padding and start tokens
+            other than 0, several end tokens, or weights that are quantized already.
     """
     missing = [key for key in SIZES if not isinstance(config.get(key), int)]
-    feed_forward = config.get("feed_forward_proj", "relu")
+    feed_forward, eps = str(config.get("feed_forward_proj", "relu")), config.get("layer_norm_epsilon", 1e-6)
     activation = {"gated-gelu": "gelu_new"}.get(feed_forward, feed_forward.rsplit("-", 1)[-1])
     tokens = [config.get(key, DECODER_START) for key in ("pad_token_id", "decoder_start_token_id")]
     end = config.get("eos_token_id", 1)
@@ -129,6 +130,7 @@ def t5_config(config: Mapping[str, Any], where: str = "config.json") -> T5Config
         *([f"model_type is {config.get('model_type')}"] if config.get("model_type") != "t5" else []),
         *([f"{', '.join(missing)} missing, or no whole number"] if missing else []),
         *([f"activation {activation} unknown"] if activation not in ACTIVATIONS else []),
+        *([f"layer_norm_epsilon is {eps!r}"] if not is_positive(eps) else []),
         *(["padding and decoder start are not token 0"] if tokens != [DECODER_START] * 2 else []),
         *([f"eos_token_id is {end!r}"] if not isinstance(end, int) else []),
         *(["the weights are quantized already"] if "quantization_config" in config else []),
@@ -141,7 +143,7 @@ def t5_config(config: Mapping[str, Any], where: str = "config.json") -> T5Config
         num_decoder_layers=config.get("num_decoder_layers") or config["num_layers"],
         buckets=config.get("relative_attention_num_buckets", 32),
         max_distance=config.get("relative_attention_max_distance", 128),
-        eps=config.get("layer_norm_epsilon", 1e-6),
+        eps=eps,
         activation=activation,
         gated=feed_forward.startswith("gated-"),
         # transformers 4 has no such key and scales where embeddings are tied (T5 1.0); transformers 5 writes it.

@@ -12,7 +12,7 @@ from typing import Any
 
 from pmqbench.errors import DataError
 from pmqbench.families.base import Block, Group
-from pmqbench.families.files import Deployed
+from pmqbench.families.files import Deployed, is_positive
 
 SIZES = ("width", "layers", "heads", "mlp_width", "image_size", "patch_size")
 
@@ -51,24 +51,31 @@ class VisionConfig:
 
 
 def checked(config: VisionConfig, where: str) -> VisionConfig:
-    """The config itself; DataError if no vision tower has such sizes, or no image such a normalisation."""
+    """The config itself; DataError if no vision tower has such sizes, or such an eps."""
     wrong = [
         f"{name} is {value!r} instead of a positive whole number"
         for name, value in ((name, getattr(config, name)) for name in SIZES)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1
     ]
-    wrong += [
-        f"{name} is {value!r} instead of three numbers, one for each of red, green and blue"
-        for name, value in (("mean", config.mean), ("std", config.std))
-        if len(value) != 3 or not all(isinstance(number, int | float) for number in value)
-    ]
+    wrong += [] if is_positive(config.eps) else [f"eps is {config.eps!r} instead of a positive number"]
     if not wrong and config.width % config.heads:
         wrong = [f"width {config.width} cannot be split into {config.heads} heads"]
-    if not wrong and min(config.std) <= 0:
-        wrong = [f"std is {config.std}, and pixels are divided by it"]
     if wrong:
         raise DataError(f"{'; '.join(wrong)}.", where=where, remedy="Is this the config that the model was saved with?")
     return config
+
+
+def check_pixels(mean: Any, std: Any, where: str) -> None:
+    """Raises DataError if no image is normalised with such a mean and standard deviation."""
+    wrong = [
+        f"{name} is {value!r} instead of three numbers, one for each of red, green and blue"
+        for name, value in (("mean", mean), ("std", std))
+        if len(value) != 3 or not all(isinstance(number, int | float) for number in value)
+    ]
+    if not wrong and min(std) <= 0:
+        wrong = [f"std is {std}, and pixels are divided by it"]
+    if wrong:
+        raise DataError(f"{'; '.join(wrong)}.", where=where, remedy="Give those that the model was trained with.")
 
 
 def side(value: Any, key: str, where: str) -> Any:

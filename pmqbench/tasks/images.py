@@ -17,12 +17,20 @@ BATCH = 256
 """Images decoded before they are written."""
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error)
 """What Pillow raises for damaged files."""
+DEEP = ("I", "F")
+"""Modes that Pillow does not scale when it converts them: 16 bits would become white, fractions black."""
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 """What Pillow raises beyond twice `Image.MAX_IMAGE_PIXELS` pixels, and warns of beyond once as many."""
 
 
 def prepare(image: Image.Image, size: int) -> np.ndarray:
-    """CLIP's preprocessing before normalisation, as transformers' CLIPImageProcessorPil does it."""
+    """CLIP's preprocessing before normalisation, as transformers' CLIPImageProcessorPil does it.
+
+    Raises:
+        ValueError: pixels of more than 8 bits.
+    """
+    if image.mode.startswith(DEEP):
+        raise ValueError(f"its pixels have more than 8 bits a colour, mode {image.mode}")
     rgb = image.convert("RGB")
     short = min(rgb.size)
     wide, high = (int(size * side / short) if side != short else size for side in rgb.size)
@@ -43,7 +51,7 @@ def decode(stored: bytes | Path, size: int, where: str) -> np.ndarray:
     except BOMBS as error:
         raise DataError(f"the image is too large ({error}).", where=where, remedy="Scale it down, or remove it.") from error
     except UNREADABLE as error:
-        raise DataError(f"the image cannot be read ({error}).", where=where, remedy="Replace or remove it.") from error
+        raise DataError(f"the image cannot be read ({error}).", where=where, remedy="Replace, convert or remove it.") from error
 
 
 def batches(stored: Iterable[tuple[bytes | Path, str]], size: int) -> Iterator[np.ndarray]:

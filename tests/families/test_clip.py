@@ -174,12 +174,17 @@ def test_pickles_and_foreign_models_are_refused():
         ({"image_size": [16, 32]}, "image_size is [16, 32]"),
         ({"num_channels": 1}, "1 channels"),
         ({"quantization_config": {"bits": 4}}, "quantized already"),
+        ({"layer_norm_eps": None}, "eps is None instead of a positive number"),
     ],
 )
 def test_impossible_configs_are_refused(changed, words):
     with pytest.raises(DataError) as caught:
         vision_config(VISION | changed)
     assert words in str(caught.value)
+
+
+def test_a_vision_config_that_is_null_is_none():
+    assert vision_config(VISION | {"vision_config": None}) == vision_config(VISION)
 
 
 def test_a_square_may_be_a_pair_of_sides():

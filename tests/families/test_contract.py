@@ -138,8 +138,8 @@ def test_a_base_without_a_preprocessor_says_what_is_taken(tmp_path, caplog):
         ({"image_mean": None}, "image_mean is missing"),
         ({"do_normalize": False}, "do_normalize is off"),
         ({"rescale_factor": 1.0}, "rescale_factor is 1.0"),
-        ({"image_std": [0.5, 0.5]}, "std is (0.5, 0.5) instead of three numbers"),
-        ({"image_std": [0.5, 0.5, 0]}, "pixels are divided by it"),
+        ({"image_std": [0.5, 0.5]}, "std is [0.5, 0.5] instead of three numbers"),
+        ({"image_std": [0.5, 0.5, 0]}, "preprocessor_config.json: std is [0.5, 0.5, 0], and pixels are divided by it"),
     ],
 )
 def test_preprocessors_that_do_something_else_are_refused(clip, tmp_path, changed, words):

@@ -179,6 +179,8 @@ def test_broken_weights_are_named(tmp_path, change, error, words):
         ({"d_kv": None}, "d_kv missing"),
         ({"feed_forward_proj": "gated-swish9"}, "activation swish9"),
         ({"decoder_start_token_id": 2}, "token 0"),
+        ({"feed_forward_proj": ["relu"]}, "activation .* unknown"),
+        ({"layer_norm_epsilon": "1e-6"}, "layer_norm_epsilon is '1e-6'"),
     ],
 )
 def test_foreign_configs_are_refused(change, words):

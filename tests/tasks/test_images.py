@@ -47,6 +47,14 @@ def test_an_unreadable_image_is_named():
         decode(b"no image", 8, "shard 1, row 7")
 
 
+@pytest.mark.parametrize(("depth", "form"), [(np.uint16, "PNG"), (np.int32, "TIFF"), (np.float32, "TIFF")])
+def test_deep_pixels_are_refused_since_pillow_would_make_them_white_or_black(depth, form):
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=depth).reshape(8, 8) * 1000).save(buffer, format=form)
+    with pytest.raises(DataError, match=r"here: .*more than 8 bits a colour, mode (I|F).*convert"):
+        decode(buffer.getvalue(), 8, "here")
+
+
 def test_a_stream_is_written_batch_by_batch_and_read_back(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (7, 3, 5, 4), dtype=np.uint8)
     labels = np.array([0, 1, 2, 0, 1, 2, 0])

@@ -51,6 +51,12 @@ def words(*numbers):
     return [f"text {number}" for number in range(*numbers)]
 
 
+def test_a_split_without_a_folder_is_named(tmp_path):
+    write_images(tmp_path, "train", range(30))
+    with pytest.raises(DataError, match=r'task pets, split test: there is neither a folder ".*/test" nor a table'):
+        made(image_task(tmp_path), tmp_path)
+
+
 def test_disjoint_splits_say_nothing(tmp_path, caplog):
     write_images(tmp_path, "train", range(30))
     write_images(tmp_path, "test", range(30, 40))

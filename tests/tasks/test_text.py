@@ -110,8 +110,14 @@ def test_the_datas_id_follows_the_splits_files_alone(tmp_path):
         ({"inputs": "x"}, ['unknown key "inputs"', 'Did you mean "input"?']),
         ({"metric": "rho"}, ["metric", "rho"]),
         ({"target": 3}, ["target"]),
+        ({"target": "good"}, ["target", '"good" does not fit', "one place for the label"]),
+        ({"target": "{word}"}, ["target", '"{word}" does not fit']),
+        ({"input": "Say it!"}, ["input", '"Say it!" does not fit', "one at least"]),
+        ({"input": "Say {text"}, ["input", '"Say {text" does not fit']),
+        ({"input": "Say {text:d}"}, ["input", '"Say {text:d}" does not fit']),
+        ({"source": {"name": "local", "path": "x"}}, ["source.name", "takes texts", "hub_text, local_text"]),
         ({"source": {"name": "local_texts", "path": "x"}}, ['Did you mean "local_text"?']),
-        ({"source": {"name": "local_text", "path": "x", "split": {}}}, ["task mine: source", 'Did you mean "splits"?']),
+        ({"source": {"name": "local_text", "path": "x", "split": {}}}, ["task mine.source", 'Did you mean "splits"?']),
         ({"source": {"path": "x"}}, ["task mine.source", '"name" is missing']),
     ],
 )
@@ -125,6 +131,7 @@ def test_bad_definitions_are_named(tmp_path, change, words):
     ("rows", "change", "words"),
     [
         ([{"texts": "a", "label": 0}], {}, "row 0: there is no column 'text'; there are: texts, label"),
+        ([{"text": ["a"], "label": 0}], {}, r"row 0: column 'text' holds \['a'\], which is no text"),
         ([{"text": "a", "label": 0}, {"text": "b", "label": 2}], {}, "row 1: label 2 is no class; the task has 2"),
         ([{"text": "a", "label": "x"}], {"target": "{:.1f}"}, "does not fit the format"),
         ([{"text": "a", "label": " "}], {"target": "{}"}, "example 0 has an empty prompt or target"),

@@ -21,7 +21,7 @@ from tests.families.bert_toy import write_tokenizer
 CLASSES = ["world", "sport", "trade and work"]
 
 
-def task(path="x", **changes):
+def task(path=".", **changes):
     source = {"name": "local_text", "path": str(path), "splits": {"train": "train", "test": "test"}}
     definition = {"input": "{title}: {text}", "classnames": CLASSES, "templates": ["it is about {}"], "source": source}
     return make_task("news", {"kind": "text_classification", **definition, **changes}, "task news")
@@ -90,6 +90,8 @@ def test_class_names_are_compared_with_the_data_sets_own(tmp_path):
     [
         ({"classnames": ["one"]}, "classnames"),
         ({"templates": ["no place"]}, "templates"),
+        ({"templates": ["{} or {}"]}, "templates"),
+        ({"templates": ["{} in {braces}"]}, "templates"),
         ({"metric": "spearman"}, "metric"),
         ({"target": ["a", "b"]}, 'unknown key "target"'),
     ],

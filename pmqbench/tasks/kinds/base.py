@@ -19,7 +19,7 @@ from pmqbench.errors import ConfigError, DataError, listed
 from pmqbench.files import hash8
 from pmqbench.options import build_options, check_schema
 from pmqbench.registry import Registry
-from pmqbench.tasks.sources.base import DATA_SOURCES
+from pmqbench.tasks.sources.base import DATA_SOURCES, TEXTS
 
 DEFAULT_KIND = "image_classification"
 
@@ -30,12 +30,14 @@ class Task(ABC):
 
     Attributes:
         suffix: of its splits' files.
+        takes: what its source must yield, IMAGES or TEXTS.
         name: as configs and paths have it.
         source: the data source and its options, {"name": ..., ...}.
         test_examples: size of the published test split, or None; another size is worth a warning.
     """
 
     suffix: ClassVar[str]
+    takes: ClassVar[str]
 
     name: str
     source: Annotated[
@@ -52,11 +54,26 @@ class Task(ABC):
         """Folder of the task's data below results/data: name and hash of what decides its splits."""
         return f"{self.name}-{hash8([KINDS.name_of(type(self)), self._made_by(), self.data_source().state()])}"
 
-    def data_source(self) -> Any:
-        """The data source, built from its options; ConfigError for options that are wrong or contradict each other."""
-        where = f"task {self.name}: source"
+    def data_source(self, where: str = "") -> Any:
+        """The data source, built from its options.
+
+        Args:
+            where: what messages call the task; "task <name>" by default.
+
+        Raises:
+            ConfigError: a source of something else than the task takes, or options that are wrong or contradict each other.
+        """
+        where = f"{where or f'task {self.name}'}.source"
         options = {key: value for key, value in self.source.items() if key != "name"}
         source = build_options(DATA_SOURCES, self.source["name"], options, where)
+        if source.yields != self.takes:
+            fitting = [name for name in DATA_SOURCES.names() if DATA_SOURCES.get(name).yields == self.takes]
+            what = (
+                f'"{self.source["name"]}" is a source of {source.yields}; kind {KINDS.name_of(type(self))} takes {self.takes}.'
+            )
+            raise ConfigError(
+                what, where=f"{where}.name", remedy=f"Use one of: {', '.join(fitting)}; or set `kind` of the task."
+            )
         source.check(where)
         return source
 
@@ -101,7 +118,15 @@ class ZeroShotTask(Task):
         tuple[str, ...], Field(min_length=2, description="Class names in label order.", json_schema_extra={"uniqueItems": True})
     ]
     templates: Annotated[
-        tuple[Annotated[str, Field(pattern=r"\{\}", description="A prompt with one {} for the class name.")], ...],
+        tuple[
+            Annotated[
+                str,
+                Field(
+                    pattern=r"^[^{}]*\{\}[^{}]*$", description="A prompt with one {} for the class name, and no other brace."
+                ),
+            ],
+            ...,
+        ],
         Field(min_length=1, description="Prompts with one {} for the class name."),
     ]
     metric: Literal["accuracy"] = "accuracy"
@@ -127,8 +152,15 @@ class RowTask(Task):
     """
 
     suffix = ".jsonl"
+    takes = TEXTS
 
-    input: Annotated[str, Field(min_length=1, description='The text, with the names of columns in braces: "{sentence}".')]
+    input: Annotated[
+        str,
+        Field(
+            pattern=r"^([^{}]*\{[^{}!:.\[\]]+\})+[^{}]*$",
+            description='The text, with the names of columns, one at least, in braces: "{sentence}".',
+        ),
+    ]
     label: Annotated[str, Field(description="Column of the label.")] = "label"
 
     @abstractmethod
@@ -156,6 +188,10 @@ class RowTask(Task):
         if lacking:
             what = f"there is no column {lacking[0]!r}; there are: {', '.join(row)}."
             raise DataError(what, where=where, remedy="Set `input` and `label` of the task to the data's columns.")
+        nested = [name for name in used if isinstance(row[name], list | dict)]
+        if nested:
+            what = f"column {nested[0]!r} holds {row[nested[0]]!r:.60}, which is no text."
+            raise DataError(what, where=where, remedy="Write the text itself into the column.")
         empty = [name for name in used if row[name] is None or row[name] != row[name]]  # NaN is not itself
         if empty:
             raise DataError(f"column {empty[0]!r} has no value.", where=where, remedy="Fill it, or remove the row.")
@@ -191,7 +227,7 @@ def make_task(name: str, definition: Mapping[str, Any], where: str) -> Task:
     check_schema(options, _schema(kind, where), where)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     task = KINDS.get(kind)(name=name, **values)
-    task.data_source()
+    task.data_source(where)
     return task
 
 

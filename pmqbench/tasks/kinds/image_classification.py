@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pmqbench.tasks.kinds.base import KINDS, ZeroShotTask
+from pmqbench.tasks.sources.base import IMAGES
 
 
 @KINDS.register("image_classification")
@@ -16,6 +17,7 @@ class ImageTask(ZeroShotTask):
     """A task of images with a label each."""
 
     suffix = ".safetensors"
+    takes = IMAGES
 
     def write_split(self, path: Path, examples: Any, where: str) -> int:
         """Writes images and labels."""

@@ -29,7 +29,14 @@ class TextTask(RowTask):
     """
 
     target: Annotated[
-        tuple[str, ...] | str, Field(description='Words in label order, or a format for the label: "{:.1f}", or "{}" for text.')
+        tuple[str, ...]
+        | Annotated[
+            str,
+            Field(
+                pattern=r"^[^{}]*\{(:[^{}]*)?\}[^{}]*$", description='A format with one place for the label: "{:.1f}", "{}".'
+            ),
+        ],
+        Field(description='Words in label order, or a format for the label: "{:.1f}", or "{}" for text.'),
     ]
     metric: Literal["accuracy", "spearman"] = "accuracy"
 

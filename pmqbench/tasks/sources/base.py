@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pmqbench.registry import Registry
 
@@ -15,11 +15,17 @@ if TYPE_CHECKING:
 COMPARED = "compared with the data set's own"
 WORDS = "the labels are class names"
 UNCHECKED = "not checked: the data set has none"
+IMAGES, TEXTS = "images", "texts"
 
 
 class DataSource(ABC):
-    """Yields what a kind of task is made of."""
+    """Yields what a kind of task is made of.
 
+    Attributes:
+        yields: IMAGES or TEXTS.
+    """
+
+    yields: ClassVar[str]
     allow_overlap = False
     """Whether splits may share examples."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import Field
 
-from pmqbench.tasks.sources.base import COMPARED, UNCHECKED, WORDS
+from pmqbench.tasks.sources.base import COMPARED, IMAGES, UNCHECKED, WORDS
 from pmqbench.tasks.sources.parts import SplitSource
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class StoredImages(Protocol):
 class LabelledImages(SplitSource):
     """Images with a label each."""
 
+    yields = IMAGES
     image: Annotated[str, Field(description="Column of the images.")] = "image"
     label: Annotated[str, Field(description="Column of the labels: numbers from 0, or class names.")] = "label"
     image_size: Annotated[

@@ -16,6 +16,7 @@ from pmqbench.errors import DataError, listed
 from pmqbench.files import hash8
 from pmqbench.tasks.sources.base import DATA_SOURCES
 from pmqbench.tasks.sources.labelled import LabelledImages, StoredImages
+from pmqbench.tasks.sources.parts import check_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,11 @@ class LocalImages(LabelledImages):
 
     path: Annotated[str, Field(min_length=1, description="The folder, absolute or from where Snakemake runs.")]
 
+    def check(self, where: str) -> None:
+        """Also refuses a folder that is not there."""
+        super().check(where)
+        check_folder(self._folder(), where)
+
     def state(self) -> Any:
         """A hash of names, sizes and times, so that a changed file is read again."""
         return _state(self._folder())
@@ -42,11 +48,13 @@ class LocalImages(LabelledImages):
         from pmqbench.tasks.tables import Table
 
         folder = self._folder()
-        if not folder.is_dir():
-            raise DataError(f'there is no folder "{folder}".', where=where, remedy="Check `path` of the task's source.")
         names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
         tables = shards(names, split, where)
         if not tables:
+            if not (folder / split).is_dir():
+                what = f'there is neither a folder "{folder / split}" nor a table of this split.'
+                remedy = "Put images into <split>/<class>/, or set `splits` of the source."
+                raise DataError(what, where=where, remedy=remedy)
             return ImageFolder(folder / split, where)
         images = [name for name in names if name.startswith(f"{split}/") and name.lower().endswith(IMAGES)]
         if images:
@@ -82,16 +90,13 @@ class ImageFolder:
         """Labels of all images, int64 (n,).
 
         Raises:
-            DataError: there is no folder, a folder is no class, a class has no folder, or an image lies elsewhere.
+            DataError: a folder is no class, a class has no folder, or an image lies elsewhere.
         """
         import numpy as np
 
         underscored = Counter(name.replace(" ", "_") for name in classnames)
         index = {n.replace(" ", "_"): i for i, n in enumerate(classnames) if underscored[n.replace(" ", "_")] == 1}
         index |= {name: i for i, name in enumerate(classnames)}
-        if not self.folder.is_dir():
-            what = f'there is neither a folder "{self.folder}" nor a table of this split.'
-            raise DataError(what, where=self.where, remedy="Put images into <split>/<class>/, or set `splits` of the source.")
         folders = sorted(path.name for path in self.folder.iterdir() if path.is_dir())
         foreign = [name for name in folders if name not in index]
         lacking = [name for name in classnames if index[name] not in {index[folder] for folder in folders if folder in index}]

@@ -12,6 +12,7 @@ from pydantic import Field
 from pmqbench.errors import DataError
 from pmqbench.files import hash8
 from pmqbench.tasks.sources.base import DATA_SOURCES
+from pmqbench.tasks.sources.parts import check_folder
 from pmqbench.tasks.sources.rows import TextRows
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -23,6 +24,11 @@ class LocalText(TextRows):
     """A folder with one file a split, `<split>.jsonl`, `<split>.csv` or `<split>.parquet`, one row an example."""
 
     path: Annotated[str, Field(min_length=1, description="The folder, absolute or from where Snakemake runs.")]
+
+    def check(self, where: str) -> None:
+        """Also refuses a folder that is not there."""
+        super().check(where)
+        check_folder(self._folder(), where)
 
     def state(self) -> Any:
         """A hash of the splits' names, sizes and times, so that a changed file is read again."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from pmqbench.tasks.sources.base import DATA_SOURCES, DataSource
+from pmqbench.tasks.sources.base import DATA_SOURCES, IMAGES, DataSource
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class MiniImages(DataSource):
     """Procedural images from a seed."""
 
+    yields = IMAGES
     seed: Annotated[int, Field(ge=0, description="Seed of the generator.")] = 0
 
     def split(self, task: Task, split: str) -> tuple[np.ndarray, np.ndarray]:

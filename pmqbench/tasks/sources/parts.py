@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -76,3 +77,9 @@ class SplitSource(DataSource):
             raise DataError(what, where=f"task {task.name}, split {split}", remedy=remedy)
         carved = carve(count, self.validation_examples, task.name)
         return carved if split == "validation" else keep(count, self.train_examples, task.name, carved)
+
+
+def check_folder(folder: Path, where: str) -> None:
+    """Raises ConfigError if a local source's folder is not there."""
+    if not folder.is_dir():
+        raise ConfigError(f'there is no folder "{folder}".', where=f"{where}.path", remedy="Check the path.")

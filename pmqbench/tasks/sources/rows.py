@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pmqbench.errors import DataError
-from pmqbench.tasks.sources.base import COMPARED, UNCHECKED, WORDS
+from pmqbench.tasks.sources.base import COMPARED, TEXTS, UNCHECKED, WORDS
 from pmqbench.tasks.sources.parts import SplitSource
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ TABLES = (".parquet", ".arrow")
 @dataclass(frozen=True, kw_only=True)
 class TextRows(SplitSource):
     """Rows with the columns that a task's text names, and a label."""
+
+    yields = TEXTS
 
     @abstractmethod
     def files(self, split: str, where: str) -> Sequence[Path]:
