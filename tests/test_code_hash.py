@@ -34,8 +34,8 @@ def package(tmp_path, monkeypatch):
 
 
 def fresh(*arguments):
-    hashing._imports.cache_clear()
-    hashing._digest.cache_clear()
+    for cached in (hashing._imports, hashing._digest, hashing.code_hash):
+        cached.cache_clear()
     return hashing.code_hash("job", *arguments)
 
 
