@@ -30,6 +30,7 @@ PLUMBING = {
 """Modules that reach no number, with the reason; neither they nor what they alone import count as a stage's code."""
 
 
+@cache
 def code_hash(script: str, *modules: str, function: Callable[..., object] | None = None) -> str:
     """16 hex digits over the code that a stage can reach.
 

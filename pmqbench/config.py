@@ -12,7 +12,7 @@ from pmqbench.config_files import located, merged, read_config, read_file, typed
 from pmqbench.errors import ConfigError, PMQError, did_you_mean
 from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import check_name
+from pmqbench.files import check_name, with_whole_numbers
 from pmqbench.merging.base import MERGERS
 from pmqbench.options import build_options, check_schema
 from pmqbench.quantization.base import QUANTIZERS, check_group_size
@@ -49,7 +49,7 @@ def load_checked(config: Mapping[str, Any], paths: Sequence[str | Path]) -> Suit
 def load_suite(config: Mapping[str, Any]) -> Suite:
     """The suite a config describes; ConfigError names key path, what is wrong and what to do."""
     schema = read_config(SCHEMA)
-    config = with_recipes(config)
+    config = with_whole_numbers(with_recipes(config))
     check_schema(config, schema, "")
     config = with_defaults(config, schema, schema)
     family = FAMILIES.get(config["family"], "family")()
@@ -59,7 +59,7 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
     base.check([""], family, "base")
     experts.check([task.name for task in tasks], family, "experts")
     suite = Suite(
-        name=config["suite"],
+        name=check_name(config["suite"], "suite"),
         family=config["family"],
         protocol=family.protocol,
         base=base,

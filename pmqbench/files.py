@@ -7,7 +7,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,17 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def with_whole_numbers(value: Any) -> Any:
+    """`value` (JSON) with every whole number an int, at any depth: 1 and 1.0 are one number, and name one artefact."""
+    if isinstance(value, Mapping):
+        return {key: with_whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def hash8(value: Any) -> str:
     """First 8 hex digits of the SHA-256 of `value` as canonical JSON: names artefacts by what made them."""
+    value = with_whole_numbers(value)
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from pmqbench.files import hash8
@@ -55,7 +56,7 @@ class MergeRecipe:
     sources: Mapping[str, Any] = field(repr=False)
     validation: Sequence[Any] = field(default=(), repr=False)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Folder name: covers method, options, base and experts, and what a tuned scaling is chosen from and by."""
         options = {"tuned": ""} if self.tune_scaling else changed_options(self.method)
@@ -78,7 +79,7 @@ class QuantRecipe:
     method: Any
     sources: Mapping[str, Any] = field(repr=False)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Folder name: covers method, options and calibration data."""
         method = self.method
@@ -143,7 +144,7 @@ class Suite:
     strict: bool
     sources: Mapping[str, Mapping[str, Any]] = field(repr=False)
 
-    @property
+    @cached_property
     def base_id(self) -> str:
         """Folder of the base below results/experts."""
         return self.base.base_id(self)

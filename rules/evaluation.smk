@@ -40,7 +40,7 @@ use rule evaluate_model as evaluate_seeds with:
     benchmark:
         f"results/benchmarks/evaluate_seeds/{{quantized}}{'' if SMALL else '.{record}'}.jsonl"
     wildcard_constraints:
-        quantized=any_of(EVALUATION.in_one_job()),
+        quantized=any_of(EVALUATION.in_one_job),
 
 
 rule check_experts:

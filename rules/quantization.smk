@@ -49,4 +49,4 @@ use rule calibrate_model as calibrate_seeds with:
     benchmark:
         "results/benchmarks/calibrate_seeds/{quantized}.jsonl"
     wildcard_constraints:
-        quantized=any_of(STAGES.in_one_job()),
+        quantized=any_of(STAGES.in_one_job),

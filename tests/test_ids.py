@@ -207,6 +207,19 @@ def test_a_field_that_cannot_changes_nothing(seed):
         assert ids(edited) == before, field
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_whole_number_written_otherwise_changes_no_id(seed):
+    config = drawn(seed)
+    config["merges"]["tuned"]["tune_scaling"] = [1, 2]
+    config["quantizers"]["epmq"] = {"method": "epmq", "anchor": 1, "alpha": 1}
+    written = copy.deepcopy(config)
+    written["merges"]["tuned"]["tune_scaling"] = [1.0, 2.0]
+    written["quantizers"]["epmq"] = {"method": "epmq", "anchor": 1.0, "alpha": 1.0}
+    for key in ("seeds", "bits"):
+        written[key] = [float(number) for number in config[key]]
+    assert repr(ids(written)) == repr(ids(config))
+
+
 def test_a_display_name_changes_no_id():
     config = drawn(0)
     renamed = copy.deepcopy(config)
@@ -232,6 +245,6 @@ def test_reports_of_a_suite_and_of_a_target_cannot_meet():
     reports = {target.report for target in load_suite(config).targets.values()}
     for suite in ("random-full", "random.full", "random_full"):
         assert load_suite(config | {"suite": suite}).targets["default"].report not in reports
-    for name in reports - {"random"}:
+    for name in {*reports, "random\n"} - {"random"}:
         with pytest.raises(ConfigError, match="suite"):
             load_suite(config | {"suite": name})

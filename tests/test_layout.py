@@ -46,18 +46,28 @@ def made_of(stages, path):
 def test_seeds_share_a_job_until_one_of_them_is_there():
     first = stages()
     path, models = calibrated(first)
-    assert path in first.in_one_job()
+    assert path in first.in_one_job
     assert path not in first.one_by_one()
     code = first.quantizer_code(models[0].quantizer)
     one = {f"{models[1].folder}/manifest.json": code}
     some = stages(made=made_of(first, path) | one)
     assert path in some.one_by_one()
-    assert path not in some.in_one_job()
-    assert path in stages(made=one).in_one_job()  # the seed is there, but what it is made of is not
+    assert path not in some.in_one_job
+    assert path in stages(made=one).in_one_job  # the seed is there, but what it is made of is not
     stale = {f"{model.folder}/manifest.json": "old" for model in models}
-    assert path in stages(made=made_of(first, path) | stale).in_one_job()
+    assert path in stages(made=made_of(first, path) | stale).in_one_job
     large = stages(MINI | {"batch_jobs": False})
-    assert large.in_one_job() == Evaluations(large).in_one_job() == []
+    assert large.in_one_job == Evaluations(large).in_one_job == []
+
+
+def test_what_is_there_is_looked_at_once_a_start():
+    asked = []
+    looking = Stages(Layout(load_suite(MINI)), asked.append)
+    evaluation = Evaluations(looking)
+    for paths in (looking.in_one_job, looking.one_by_one(), evaluation.in_one_job, evaluation.alone()):
+        assert isinstance(paths, list)
+    assert asked.count(f"{looking.layout.base}/manifest.json") == 1
+    assert len(asked) == len(set(asked))
 
 
 def test_records_share_a_job_until_one_of_them_is_there():
@@ -65,10 +75,10 @@ def test_records_share_a_job_until_one_of_them_is_there():
     path, models = calibrated(first)
     made = made_of(first, path) | {f"{m.folder}/manifest.json": first.quantizer_code(m.quantizer) for m in models}
     quantized = Evaluations(stages(made=made))
-    assert path in quantized.in_one_job()
+    assert path in quantized.in_one_job
     record = {first.layout.record_files(models[0])[1]: quantized.code()}
     evaluated = Evaluations(stages(made=made | record))
-    assert path not in evaluated.in_one_job()
+    assert path not in evaluated.in_one_job
     assert {model.id for model in models} <= set(evaluated.alone())
     assert not {model.id for model in models} & set(quantized.alone())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pmqbench.tasks.definitions import Task
@@ -21,9 +22,10 @@ class Evaluations:
         """Of the suite."""
         return self.stages.layout
 
+    @cached_property
     def in_one_job(self) -> list[str]:
         """<merge>/<quantizer> whose seeds one job evaluates; as `Stages.in_one_job`."""
-        code, anew = self.code(), set(self.stages.in_one_job())
+        code, anew = self.code(), set(self.stages.in_one_job)
 
         def evaluated(model: Model) -> bool:
             return any(self.stages.code_of(record) == code for record in self.layout.record_files(model))
@@ -33,7 +35,7 @@ class Evaluations:
 
     def alone(self) -> list[str]:
         """Ids of the models that are evaluated in jobs of their own."""
-        together = {f"quantized/{path}/" for path in self.in_one_job()}
+        together = {f"quantized/{path}/" for path in self.in_one_job}
         models = (model for model in self.layout.models.values() if model.kind != "expert")
         return [model.id for model in models if f"{model.id.rpartition('/')[0]}/" not in together]
 

@@ -154,6 +154,7 @@ class Stages:
         """<merge>/<quantizer> of the models that no data enters."""
         return [f"{m.id}/{q.id}" for m, q in self.layout.pairs if not q.method.calibrated]
 
+    @cached_property
     def in_one_job(self) -> list[str]:
         """<merge>/<quantizer> whose seeds one job calibrates: in a suite of small jobs, all that no seed stays as it is of.
 
@@ -163,7 +164,7 @@ class Stages:
 
     def one_by_one(self) -> list[str]:
         """<merge>/<quantizer> whose seeds are a job each."""
-        together = set(self.in_one_job())
+        together = set(self.in_one_job)
         return [path for path, _ in self.calibrated() if path not in together]
 
     def merged_files(self, wildcards: Any) -> list[str]:
@@ -211,15 +212,22 @@ class Stages:
 
     def _anew(self, models: Sequence[Model]) -> bool:
         """Whether today's code has made none of a recipe's models, or not what they are made of, in a suite of small jobs."""
-        layout = self.layout
-        if not layout.suite.batch_jobs:
+        if not self.layout.suite.batch_jobs:
             return False
-        merge, quantizer = models[0].merge, models[0].quantizer
-        made_by = {layout.base: self.base_code(), f"{MERGED}/{merge.id}": self._merge_code(merge)}
-        made_by |= {model.folder: self.expert_code() for model in layout.expert_models}
-        stale = any(self.code_of(f"{folder}/manifest.json") != code for folder, code in made_by.items())
-        code = self.quantizer_code(quantizer)
-        return stale or not any(self.code_of(f"{model.folder}/manifest.json") == code for model in models)
+        merge, code = models[0].merge, self.quantizer_code(models[0].quantizer)
+        stale = self._stale_experts or self._made_by(f"{MERGED}/{merge.id}") != self._merge_code(merge)
+        return stale or not any(self._made_by(model.folder) == code for model in models)
+
+    @cached_property
+    def _stale_experts(self) -> bool:
+        """Whether today's code has not made the base and all experts."""
+        experts = (model.folder for model in self.layout.expert_models)
+        return self._made_by(self.layout.base) != self.base_code() or any(
+            self._made_by(folder) != self.expert_code() for folder in experts
+        )
+
+    def _made_by(self, folder: str) -> str | None:
+        return self.code_of(f"{folder}/manifest.json")
 
     def recipes(self, path: str) -> tuple[MergeRecipe, QuantRecipe]:
         """The recipes of <merge>/<quantizer>."""

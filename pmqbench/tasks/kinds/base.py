@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, ClassVar, Literal
@@ -49,7 +50,7 @@ class Task(ABC):
     ]
     test_examples: int | None = None
 
-    @property
+    @cached_property
     def data_id(self) -> str:
         """Folder of the task's data below results/data: name and hash of what decides its splits."""
         return f"{self.name}-{hash8([KINDS.name_of(type(self)), self._made_by(), self.data_source().state()])}"
