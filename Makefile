@@ -36,7 +36,7 @@ leaderboard: install  ## Join all suites' leaderboards into results/leaderboard.
 	$(call RUN,leaderboard)
 
 readme: install  ## Refresh the README's block and picture from SUITE's report
-	$(BIN)/python -m pmqbench.reporting.readme README.md $$($(FOLDER))
+	report=$$($(FOLDER)) && $(BIN)/python -m pmqbench.reporting.readme README.md $$report
 
 export: install  ## Write SUITE's quantized models as folders that stock transformers loads
 	$(call RUN,export)

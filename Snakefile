@@ -6,7 +6,8 @@ min_version("9.25")
 
 if not workflow.overwrite_configfiles:
 
-    configfile: workflow.source_path("config/mini.yaml")
+    # Not source_path(): errors would name its cached copy.
+    configfile: f"{workflow.basedir}/config/mini.yaml"
 
 
 include: "rules/common.smk"
@@ -21,7 +22,7 @@ include: "rules/export.smk"
 rule all:
     default_target: True
     input:
-        REPORTS.target_files("default"),
+        REPORTS.target_files("all"),
 
 
 rule full:
@@ -36,7 +37,7 @@ rule ablations:
 
 rule export:
     input:
-        REPORTS.exported("default"),
+        REPORTS.exported("all"),
 
 
 rule leaderboard:

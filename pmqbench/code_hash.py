@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -28,22 +30,25 @@ PLUMBING = {
 """Modules that reach no number, with the reason; neither they nor what they alone import count as a stage's code."""
 
 
-def code_hash(script: str, *modules: str) -> str:
+def code_hash(script: str, *modules: str, function: Callable[..., object] | None = None) -> str:
     """16 hex digits over the code that a stage can reach.
 
     Args:
         script: file of `scripts/` without its ending.
         modules: what the recipe chooses at run time, e.g. "pmqbench.merging.ties".
+        function: of a module that the recipe chooses, of which the stage runs nothing else: it counts with what it imports.
     """
     digest = hashlib.sha256()
-    for path in reached(script, *modules):
+    for path in reached(script, *modules, function=function):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + _digest(path))
+    if function is not None:
+        digest.update(_digest_tree(_tree_of(function)))
     return digest.hexdigest()[:16]
 
 
-def reached(script: str, *modules: str) -> list[Path]:
-    """The files that count as the stage's code, sorted; ModuleNotFoundError for a module that does not exist."""
-    todo = [ROOT / "scripts" / f"{script}.py"]
+def reached(script: str, *modules: str, function: Callable[..., object] | None = None) -> list[Path]:
+    """The files that count whole as the stage's code, sorted; ModuleNotFoundError for a module that does not exist."""
+    todo = [ROOT / "scripts" / f"{script}.py", *(_imports_of(_tree_of(function)) if function is not None else [])]
     for module in modules:
         files = _sources(module)
         if not files:
@@ -66,10 +71,18 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+def _tree_of(function: Callable[..., object]) -> ast.Module:
+    return ast.parse(textwrap.dedent(inspect.getsource(function)))
+
+
 @cache
 def _digest(path: Path) -> bytes:
-    """Of the file's syntax tree without docstrings: strings that stand alone do nothing."""
-    return hashlib.sha256(ast.dump(_Undocumented().visit(_tree(path))).encode()).digest()
+    return _digest_tree(_tree(path))
+
+
+def _digest_tree(tree: ast.Module) -> bytes:
+    """Of a syntax tree without docstrings: strings that stand alone do nothing."""
+    return hashlib.sha256(ast.dump(_Undocumented().visit(tree)).encode()).digest()
 
 
 class _Undocumented(ast.NodeTransformer):
@@ -79,17 +92,21 @@ class _Undocumented(ast.NodeTransformer):
 
 
 @cache
-def _imports(path: Path) -> tuple[Path, ...]:
-    """Files of the package that the file at `path` imports, at any depth of its code."""
+def _imports(path: Path) -> list[Path]:
+    return _imports_of(_tree(path))
+
+
+def _imports_of(tree: ast.Module) -> list[Path]:
+    """Files of the package that the code imports, at any depth."""
     found: list[Path] = []
-    for node in _walk(_tree(path)):
+    for node in _walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         found += [source for name in names for source in _sources(name)]
-    return tuple(found)
+    return found
 
 
 def _walk(node: ast.AST) -> Iterator[ast.AST]:

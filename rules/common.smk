@@ -3,8 +3,8 @@ import sys
 
 from pmqbench.config import load_checked
 from pmqbench.errors import PMQError
+from pmqbench.workflow.evaluations import Evaluations
 from pmqbench.workflow.layout import (
-    DATA,
     EVALUATIONS,
     EXPORTED,
     MERGED,
@@ -25,6 +25,7 @@ except PMQError as error:
 
 LAYOUT = Layout(SUITE)
 STAGES = Stages(LAYOUT, code_of)
+EVALUATION = Evaluations(STAGES)
 REPORTS = Reports(LAYOUT)
 SMALL = SUITE.batch_jobs
 # Jobs of a small suite run side by side; those of a large one take all cores, one after the other.
@@ -36,7 +37,7 @@ wildcard_constraints:
     head=any_of(STAGES.head_names()),
     expert=any_of(LAYOUT.experts),
     merge=any_of(LAYOUT.merges),
-    record=any_of(STAGES.record_stems()),
+    record=any_of(EVALUATION.record_stems()),
     seed=r"\d+",
     report=any_of(LAYOUT.targets),
     exported=any_of(REPORTS.exportable()),

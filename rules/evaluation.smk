@@ -1,22 +1,22 @@
 # Per-task evaluation: one record per model, task and seed. The three rules differ in what one job evaluates, not in how.
 rule evaluate_model:
     input:
-        unpack(STAGES.evaluation_data),
-        models=STAGES.evaluated_files,
+        unpack(EVALUATION.data),
+        models=EVALUATION.model_files,
     output:
-        STAGES.record_patterns("{model}"),
+        EVALUATION.record_patterns("{model}"),
     log:
         f"results/logs/evaluate_model/{{model}}{'' if SMALL else '.{record}'}.log",
     benchmark:
         f"results/benchmarks/evaluate_model/{{model}}{'' if SMALL else '.{record}'}.jsonl"
     wildcard_constraints:
-        model=any_of(STAGES.evaluated_alone()),
+        model=any_of(EVALUATION.alone()),
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
     params:
-        plan=STAGES.evaluation_plan,
-        code=STAGES.record_code(),
+        plan=EVALUATION.plan,
+        code=EVALUATION.code(),
     script:
         "../scripts/evaluate_model.py"
 
@@ -34,13 +34,13 @@ use rule evaluate_model as evaluate_expert with:
 
 use rule evaluate_model as evaluate_seeds with:
     output:
-        STAGES.seed_record_patterns(),
+        EVALUATION.seed_record_patterns(),
     log:
         f"results/logs/evaluate_seeds/{{quantized}}{'' if SMALL else '.{record}'}.log",
     benchmark:
         f"results/benchmarks/evaluate_seeds/{{quantized}}{'' if SMALL else '.{record}'}.jsonl"
     wildcard_constraints:
-        quantized=any_of(STAGES.evaluated_in_one_job()),
+        quantized=any_of(EVALUATION.in_one_job()),
 
 
 rule check_experts:

@@ -1,7 +1,7 @@
 # Merging; a scaling may be chosen on the validation splits first.
 rule tune_scaling:
     input:
-        **STAGES.protocol_inputs(SUITE.tasks),
+        **LAYOUT.protocol_inputs(SUITE.tasks),
         base=LAYOUT.base_files(),
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("validation"),

@@ -139,7 +139,7 @@ rule track_runs:
         "../envs/pmqbench.yaml"
     params:
         suite="{report}",
-        results="results",
+        results=REPORTS.results_folder,
         store=REPORTS.tracking_store(),
         code=REPORTS.code("track_runs"),
     script:

@@ -1,6 +1,7 @@
 """A stage's code is what its script can reach: every import counts, words do not, and plumbing is named with a reason."""
 
 import ast
+import importlib.util
 import inspect
 import re
 import textwrap
@@ -120,10 +121,31 @@ def test_the_stages_that_were_missed_are_covered():
     assert "pmqbench/errors.py" not in tuning
 
 
+def test_of_a_function_the_stage_has_its_code_and_what_it_imports(package):
+    def hashed(body):
+        path = package.parent / f"protocol{len(seen)}.py"
+        path.write_text(
+            f"class P:\n    def batches(self):\n        {body}\n    def metric(self):\n        return {len(seen)}\n"
+        )
+        spec = importlib.util.spec_from_file_location("protocol", path)
+        spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+        seen.append(hashing.code_hash("job", function=module.P().batches))
+        return seen[-1]
+
+    seen = [fresh()]
+    first = hashed("from pkg import c; return c")
+    assert first != seen[0]
+    assert hashed("'Words.'; from pkg import c; return c  # and a comment") == first
+    assert hashed("from pkg import c; return c, 2") != first
+    (package / "c.py").write_text("import os\n")
+    fresh()
+    assert hashed("from pkg import c; return c") != first
+
+
 @pytest.mark.parametrize("name", PROTOCOLS.names())
 def test_calibration_has_the_code_of_its_batches_and_not_of_the_metric(name):
     protocol = PROTOCOLS.get(name)
-    files = hashing.reached("quantize_model", "pmqbench.quantization.methods.gptq", protocol.batches_code)
+    files = hashing.reached("quantize_model", "pmqbench.quantization.methods.gptq", function=protocol.calibration_batches)
     assert ROOT.joinpath(*protocol.__module__.split(".")).with_suffix(".py") not in files
     body = ast.parse(textwrap.dedent(inspect.getsource(protocol.calibration_batches)))
     used = {node.module for node in ast.walk(body) if isinstance(node, ast.ImportFrom)}

@@ -80,7 +80,8 @@ def behind(config, artefacts, *origins):
     data, prompts, metric = ([(kind, task) for task in tasks] for kind in ("data", "prompts", "metric"))
     rules = [(("base",), [*data, *prompts] if trained else [])]
     rules += [(("head", task), [("prompts", task), ("base",)]) for task in tasks]
-    rules += [(("expert", task), [("data", task), ("head", task), ("base",)] if trained else []) for task in tasks]
+    # An expert that is not trained here still gets the base's side files where it brings none.
+    rules += [(("expert", task), [("base",), *([("data", task), ("head", task)] if trained else [])]) for task in tasks]
     experts = [("base",), *(("expert", task) for task in tasks)]
     rules += [(("merge", "ta"), experts), (("merge", "tuned"), [*experts, *data, *prompts, *metric])]
     for key in artefacts:

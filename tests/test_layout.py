@@ -8,6 +8,8 @@ import pytest
 
 from pmqbench.config import load_suite, read_config
 from pmqbench.errors import ConfigError
+from pmqbench.workflow.__main__ import main as print_folder
+from pmqbench.workflow.evaluations import Evaluations
 from pmqbench.workflow.layout import Layout, any_of
 from pmqbench.workflow.reports import Reports
 from pmqbench.workflow.stages import Stages, code_of
@@ -55,20 +57,20 @@ def test_seeds_share_a_job_until_one_of_them_is_there():
     stale = {f"{model.folder}/manifest.json": "old" for model in models}
     assert path in stages(made=made_of(first, path) | stale).in_one_job()
     large = stages(MINI | {"batch_jobs": False})
-    assert large.in_one_job() == large.evaluated_in_one_job() == []
+    assert large.in_one_job() == Evaluations(large).in_one_job() == []
 
 
 def test_records_share_a_job_until_one_of_them_is_there():
     first = stages()
     path, models = calibrated(first)
     made = made_of(first, path) | {f"{m.folder}/manifest.json": first.quantizer_code(m.quantizer) for m in models}
-    quantized = stages(made=made)
-    assert path in quantized.evaluated_in_one_job()
-    record = {first.layout.record_files(models[0])[1]: first.record_code()}
-    evaluated = stages(made=made | record)
-    assert path not in evaluated.evaluated_in_one_job()
-    assert {model.id for model in models} <= set(evaluated.evaluated_alone())
-    assert not {model.id for model in models} & set(quantized.evaluated_alone())
+    quantized = Evaluations(stages(made=made))
+    assert path in quantized.in_one_job()
+    record = {first.layout.record_files(models[0])[1]: quantized.code()}
+    evaluated = Evaluations(stages(made=made | record))
+    assert path not in evaluated.in_one_job()
+    assert {model.id for model in models} <= set(evaluated.alone())
+    assert not {model.id for model in models} & set(quantized.alone())
 
 
 def test_a_plan_names_what_the_job_makes():
@@ -79,12 +81,12 @@ def test_a_plan_names_what_the_job_makes():
     alone = first.quantizer_plan(Wildcards(quantized=path, seed="1"), None)
     assert [model["seed"] for model in alone["models"]] == [1]
     assert list(plan["experts"]) == MINI["tasks"]
-    evaluation = first.evaluation_plan(Wildcards(quantized=path), None)
+    evaluation = Evaluations(first).plan(Wildcards(quantized=path), None)
     assert [model["id"] for model in evaluation["models"]] == [model.id for model in models]
     assert [len(model["records"]) for model in evaluation["models"]] == [4] * 3
     expert = first.layout.expert_models[2]
     record = Path(first.layout.record_files(expert)[0]).stem
-    (only,) = first.evaluation_plan(Wildcards(model=expert.id, record=record), None)["models"]
+    (only,) = Evaluations(first).plan(Wildcards(model=expert.id, record=record), None)["models"]
     assert (only["kind"], only["records"]) == ("expert", first.layout.record_files(expert))
     rtn = next(path for path in first.uncalibrated())
     assert "experts" not in first.quantizer_plan(Wildcards(quantized=rtn), None)
@@ -111,11 +113,23 @@ def test_every_model_of_a_report_has_files_and_records_of_its_own():
     assert len(set(folders)) == len(folders)
 
 
-def test_an_unknown_target_names_those_that_exist():
+@pytest.mark.parametrize("name", ["ablations", "default", ""])
+def test_an_unknown_target_names_those_that_exist(name):
     config = copy.deepcopy(MINI)
     del config["targets"]["ablations"]
-    with pytest.raises(ConfigError, match=r'suite mini has no target "ablations"; it has: all, full'):
-        Reports(Layout(load_suite(config))).target_files("ablations")(None)
+    with pytest.raises(ConfigError, match=rf'suite mini has no target "{name}"; it has: all, full\.'):
+        Reports(Layout(load_suite(config))).target_files(name)(None)
+
+
+def test_make_is_told_a_targets_folder_or_what_is_wrong(tmp_path, capsys):
+    config = tmp_path / "file.yaml"
+    config.write_text((ROOT / "config/mini.yaml").read_text().replace("suite: mini", "suite: other"))
+    print_folder(str(config), "all")
+    print_folder(str(config), "full")
+    assert capsys.readouterr().out == "results/suites/other\nresults/suites/other@full\n"
+    for path, target, message in [(config, "nope", "it has: all, full, ablations"), (tmp_path / "none.yaml", "all", "no such")]:
+        with pytest.raises(SystemExit, match=message):
+            print_folder(str(path), target)
 
 
 def test_nothing_matches_no_names():

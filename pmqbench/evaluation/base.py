@@ -63,18 +63,18 @@ class EvaluationProtocol(Protocol):
         task_class: the class of task definitions it takes.
         uses_heads: whether answers are read by a head that the family makes of the base and the task's prompts.
         base_files: files of the base's folder that it reads; the model's own files may be among them.
-        batches_code: module whose code makes the calibration batches, so that another metric repeats no calibration.
     """
 
     task_class: ClassVar[type[Task]]
     uses_heads: ClassVar[bool]
     base_files: ClassVar[tuple[str, ...]]
-    batches_code: ClassVar[str]
 
     def calibration_batches(
         self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int
     ) -> Sequence[Any]:
         """Batches for the model's `embed`: `samples` examples of the task's training split, drawn with the seed.
+
+        Imports what it uses, so that it counts as a calibration's code and the rest of the protocol, e.g. a metric, does not.
 
         Args:
             split: the training split's file.

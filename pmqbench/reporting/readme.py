@@ -11,6 +11,7 @@ from pathlib import Path
 from pmqbench.errors import DataError, did_you_mean
 from pmqbench.files import atomic_path, write_text
 from pmqbench.reporting.leaderboard import read_leaderboard
+from pmqbench.reporting.statistics import FULL_PRECISION
 from pmqbench.reporting.tables import markdown_table, readable
 from pmqbench.reporting.verdicts import read_pairs, verdict_sentence
 
@@ -23,20 +24,23 @@ def excerpt(report: str | Path, merge: str | None = None) -> str:
 
     Args:
         report: folder of a report.
-        merge: its name; by default the config's first.
+        merge: its name; by default the best at full precision, as a method that only wins on a weak merge should not look good.
 
     Raises:
         DataError: the report has no such merge.
     """
     report = Path(report)
     table, pairs = read_leaderboard(report.name, report / "leaderboard.csv"), read_pairs(report / "comparisons.csv")
-    merges = list(dict.fromkeys(pair["merge"] for pair in pairs))  # the config's order; the leaderboard has its own
-    merge = merge or merges[0]
+    merges = list(dict.fromkeys(pair["merge"] for pair in pairs))
+    note = "" if merge else ", the best at full precision"
+    merge = merge or str(table["merge"][table["merge"].isin(merges) & (table["quantizer"] == FULL_PRECISION)].iloc[0])
     if merge not in merges:
         raise DataError(f'no merge "{merge}".', where=str(report), remedy=did_you_mean(merge, merges))
     ranked = table["rank"] != ""
     shown = table[(table["merge"] == merge) | ~ranked].drop(columns="suite")
-    heading = f"**{report.name}**, merge {merge}: every quantizer, and the references (ranks among all {ranked.sum()} models)"
+    heading = (
+        f"**{report.name}**, merge {merge}{note}: every quantizer, and the references (ranks among all {ranked.sum()} models)"
+    )
     return "\n\n".join(part for part in (heading, markdown_table(readable(shown)), verdict_sentence(pairs)) if part)
 
 

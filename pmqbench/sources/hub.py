@@ -51,11 +51,11 @@ class HubModels:
 
     def base_id(self, suite: Suite) -> str:
         """The repository's name, and a hash of it and its revision."""
-        return self._id(suite, "")
+        return self._id(self.repository(""), suite.family)
 
     def expert_id(self, suite: Suite, task: Task) -> str:
-        """As the base's."""
-        return self._id(suite, task.name)
+        """As the base's; the hash covers the base too, whose side files the expert may get."""
+        return self._id(self.repository(task.name), suite.family, suite.base_id)
 
     def place(self, task: str) -> str:
         """The repository, at its revision."""
@@ -79,9 +79,8 @@ class HubModels:
         """The repository of a task's expert, or of the base ("")."""
         return Repo(self.id.replace("{task}", task), revision=self.revisions.get(task, self.revision))
 
-    def _id(self, suite: Suite, task: str) -> str:
-        repo = self.repository(task)
-        return f"{repo.id.replace('/', '-')}-{hash8([suite.family, repo.id, repo.revision])}"
+    def _id(self, repo: Repo, *made_for: str) -> str:
+        return f"{repo.id.replace('/', '-')}-{hash8([*made_for, repo.id, repo.revision])}"
 
     def _fetch(self, task: str, folder: Path, family: Any) -> dict[str, str]:
         repo = self.repository(task)

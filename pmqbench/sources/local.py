@@ -53,11 +53,11 @@ class LocalFolders:
 
     def base_id(self, suite: Suite) -> str:
         """The role, and a hash of what the base is read from."""
-        return self._id(suite, "", "base")
+        return f"local-base-{hash8(self._read_from(suite, ''))}"
 
     def expert_id(self, suite: Suite, task: Task) -> str:
-        """The task, and a hash of what its expert is read from."""
-        return self._id(suite, task.name, task.name)
+        """The task, and a hash of what its expert is read from, and of the base, whose side files it may get."""
+        return f"local-{task.name}-{hash8([suite.base_id, *self._read_from(suite, task.name)])}"
 
     def place(self, task: str) -> str:
         """The folder or file itself."""
@@ -93,14 +93,13 @@ class LocalFolders:
             found |= {family.config_file: config} if config.is_file() else {}
         return {name: found[name] for name in family.needed(found, base, str(place))}
 
-    def _id(self, suite: Suite, task: str, role: str) -> str:
-        """The model's role and a hash of path, sizes and times: shows a change without reading gigabytes at every start."""
+    def _read_from(self, suite: Suite, task: str) -> list[Any]:
+        """Path, sizes and times: they show a change without reading gigabytes at every start."""
         paths = self._files(task, FAMILIES.get(suite.family)(), base=not task)
         card = self._place("") / CARD
         if not task and card.is_file():
             paths[CARD] = card
-        files = [(name, *_stamp(paths[name])) for name in sorted(paths)]
-        return f"local-{role}-{hash8([suite.family, self.path, files])}"
+        return [suite.family, self.path, [(name, *_stamp(paths[name])) for name in sorted(paths)]]
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ def main(config: str, target: str) -> None:
     """Prints the folder; exits with a sentence for a config that cannot be used or a target that the suite lacks."""
     try:
         reports = Reports(Layout(load_checked(read_config(config), [config])))
-        sys.stdout.write(reports.folder("default" if target == "all" else target) + "\n")
+        sys.stdout.write(reports.folder(target) + "\n")
     except PMQError as error:
         sys.exit(f"error in the config: {error}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -167,13 +167,33 @@ class Layout:
         """The heads of tasks, if the protocol has any."""
         return [self.head_file(task) for task in tasks] if self.protocol.uses_heads else []
 
+    def protocol_inputs(self, tasks: Iterable[Task]) -> dict[str, list[str]]:
+        """What the protocol reads beside a split."""
+        return {"heads": self.head_files(tasks), "base_files": self.protocol_files()}
+
+    def scored(self, task: Task, split: str) -> dict[str, Any]:
+        """What a script needs to score models on a split of a task."""
+        return {
+            "name": task.name,
+            "metric": task.metric,
+            "split": self.split_file(task, split),
+            "manifest": f"{DATA}/{task.data_id}/manifest.json",
+            "data_id": task.data_id,
+            "base": self.base,
+            "head": self.head_file(task) if self.protocol.uses_heads else None,
+        }
+
     def record_name(self, task: Task) -> str:
         """File of a model's record on a task, below the model's folder: covers data, prompts, metric and protocol."""
         return f"{task.name}-{hash8(self.suite.evaluation(task))}.json"
 
+    def record_file(self, model: Model, task: Task) -> str:
+        """A model's record on a task."""
+        return f"{EVALUATIONS}/{model.id}/{self.record_name(task)}"
+
     def record_files(self, model: Model) -> list[str]:
         """A model's records."""
-        return [f"{EVALUATIONS}/{model.id}/{self.record_name(self.tasks[task])}" for task in model.tasks]
+        return [self.record_file(model, self.tasks[task]) for task in model.tasks]
 
     # --- models
 
@@ -225,9 +245,9 @@ class Layout:
         """Module of the protocol."""
         return type(self.protocol).__module__
 
-    def code(self, script: str, *modules: str) -> str:
+    def code(self, script: str, *modules: str, function: Callable[..., object] | None = None) -> str:
         """Hash of the code of a stage that runs models of the family."""
-        return code_hash(script, self.family_code, *modules)
+        return code_hash(script, self.family_code, *modules, function=function)
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -104,25 +104,29 @@ class Reports:
         """Hash of the tracking server's address, which may hold a password: another store is logged to anew."""
         return hash8(os.environ.get("MLFLOW_TRACKING_URI"))
 
+    def results_folder(self, wildcards: Any, output: Any) -> str:
+        """Where a tracking store without a server lies."""
+        return str(Path(REPORTS).parent)
+
     # --- files of a report
 
     @cached_property
     def default(self) -> str:
         """Folder of the default target's report."""
-        return self.folder("default")
+        return self.folder("all")
 
     def folder(self, target: str) -> str:
         """Folder of a target's report; ConfigError that lists the suite's targets if it has no such one."""
         return f"{REPORTS}/{self.target(target).report}"
 
     def target(self, name: str) -> Target:
-        """A target of the suite."""
+        """A target of the suite by the name of its rule: the default one is `all`."""
         suite = self.layout.suite
-        if name not in suite.targets:
-            known = ", ".join("all" if target == "default" else target for target in suite.targets)
-            what = f'suite {suite.name} has no target "{name}"; it has: {known}.'
+        known = {"all" if target == "default" else target: found for target, found in suite.targets.items()}
+        if name not in known:
+            what = f'suite {suite.name} has no target "{name}"; it has: {", ".join(known)}.'
             raise ConfigError(what, where="targets", remedy="Add it to the config, or choose one of these.")
-        return suite.targets[name]
+        return known[name]
 
     def plot_code(self) -> str:
         """Every plot's own module."""

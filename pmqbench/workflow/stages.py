@@ -1,4 +1,4 @@
-"""Inputs, plans and code of every stage from data to evaluation, as functions of a suite and a job's wildcards.
+"""Inputs, plans and code of every stage from data to quantization, as functions of a suite and a job's wildcards.
 
 A *plan* is what a script is to do. Snakemake does not record it (its function asks for `output`, so it counts as derived), and
 must not: what of it changes an artefact stands in the artefact's path. What else makes a job run again is its `code`.
@@ -7,7 +7,7 @@ must not: what of it changes an artefact stands in the artefact's path. What els
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +18,14 @@ from pmqbench.merging.base import MERGERS
 from pmqbench.quantization.base import QUANTIZERS
 from pmqbench.recipes import MergeRecipe, QuantRecipe
 from pmqbench.tasks.definitions import Task
-from pmqbench.workflow.layout import DATA, EVALUATIONS, HEADS, MERGED, MODELS, QUANTIZED, Layout, Model
+from pmqbench.workflow.layout import HEADS, MERGED, MODELS, QUANTIZED, Layout, Model
 
 Plan = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Stages:
-    """What the rules up to evaluation are made of.
+    """What the rules up to quantization are made of.
 
     Attributes:
         layout: of the suite.
@@ -124,7 +124,7 @@ class Stages:
 
     def tuning_plan(self, wildcards: Any, output: Any) -> Plan:
         """A merge's plan, and how its candidates are compared."""
-        tasks = [self._evaluated(task, "validation") for task in self.layout.suite.tasks]
+        tasks = [self.layout.scored(task, "validation") for task in self.layout.suite.tasks]
         batch_size = self.layout.suite.evaluation_batch
         return self.merge_plan(wildcards, output) | {"tasks": tasks, "batch_size": batch_size}
 
@@ -159,16 +159,16 @@ class Stages:
 
         With some seeds there, made by today's code, each is a job of its own, so that a new one is computed alone.
         """
-        return [path for path, models in self._calibrated() if self._anew(models)]
+        return [path for path, models in self.calibrated() if self._anew(models)]
 
     def one_by_one(self) -> list[str]:
         """<merge>/<quantizer> whose seeds are a job each."""
         together = set(self.in_one_job())
-        return [path for path, _ in self._calibrated() if path not in together]
+        return [path for path, _ in self.calibrated() if path not in together]
 
     def merged_files(self, wildcards: Any) -> list[str]:
         """The merged model that is quantized."""
-        return self.layout.model_files(f"{MERGED}/{self._recipes(wildcards.quantized)[0].id}")
+        return self.layout.model_files(f"{MERGED}/{self.recipes(wildcards.quantized)[0].id}")
 
     def seed_folders(self) -> list[str]:
         """Folders of all seeds, by the wildcard `quantized`."""
@@ -176,8 +176,8 @@ class Stages:
 
     def quantizer_plan(self, wildcards: Any, output: Any) -> Plan:
         """The recipe, and folder and seed of each model that the job makes."""
-        merge, quantizer = self._recipes(wildcards.quantized)
-        models = self._made(merge, quantizer, wildcards)
+        merge, quantizer = self.recipes(wildcards.quantized)
+        models = self.made(merge, quantizer, wildcards)
         suite = self.layout.suite
         calibration = {
             "experts": self._expert_folders(),
@@ -197,133 +197,42 @@ class Stages:
     def quantizer_code(self, quantizer: QuantRecipe) -> str:
         """The one method used; of calibrated ones also what makes batches."""
         method = QUANTIZERS.get(quantizer.method_name).__module__
-        batches = [self.layout.protocol.batches_code] if quantizer.method.calibrated else []
-        return self.layout.code("quantize_model", method, *batches)
+        batches = self.layout.protocol.calibration_batches if quantizer.method.calibrated else None
+        return self.layout.code("quantize_model", method, function=batches)
 
     def quantized_code(self, wildcards: Any) -> str:
         """`quantizer_code` of a job."""
-        return self.quantizer_code(self._recipes(wildcards.quantized)[1])
+        return self.quantizer_code(self.recipes(wildcards.quantized)[1])
 
-    def _calibrated(self) -> list[tuple[str, list[Model]]]:
+    def calibrated(self) -> list[tuple[str, list[Model]]]:
+        """<merge>/<quantizer> of the models that data enters, and the models, one a seed."""
         pairs = [(m, q) for m, q in self.layout.pairs if q.method.calibrated]
         return [(f"{m.id}/{q.id}", self.layout.quantized_models(m, q)) for m, q in pairs]
 
     def _anew(self, models: Sequence[Model]) -> bool:
-        """Whether today's code has made none of a recipe's models, or not what they are made of."""
-        merge, quantizer = models[0].merge, models[0].quantizer
+        """Whether today's code has made none of a recipe's models, or not what they are made of, in a suite of small jobs."""
         layout = self.layout
+        if not layout.suite.batch_jobs:
+            return False
+        merge, quantizer = models[0].merge, models[0].quantizer
         made_by = {layout.base: self.base_code(), f"{MERGED}/{merge.id}": self._merge_code(merge)}
         made_by |= {model.folder: self.expert_code() for model in layout.expert_models}
         stale = any(self.code_of(f"{folder}/manifest.json") != code for folder, code in made_by.items())
         code = self.quantizer_code(quantizer)
-        return layout.suite.batch_jobs and (
-            stale or not any(self.code_of(f"{model.folder}/manifest.json") == code for model in models)
-        )
+        return stale or not any(self.code_of(f"{model.folder}/manifest.json") == code for model in models)
 
-    def _recipes(self, path: str) -> tuple[MergeRecipe, QuantRecipe]:
+    def recipes(self, path: str) -> tuple[MergeRecipe, QuantRecipe]:
+        """The recipes of <merge>/<quantizer>."""
         merge, quantizer = path.split("/")
         return self.layout.merges[merge], self.layout.quantizers[quantizer]
 
-    def _made(self, merge: MergeRecipe, quantizer: QuantRecipe, wildcards: Any) -> list[Model]:
+    def made(self, merge: MergeRecipe, quantizer: QuantRecipe, wildcards: Any) -> list[Model]:
         """The pair's models that a job makes: the wildcard's seed, or all."""
         seed = wildcards.get("seed")
         return [m for m in self.layout.quantized_models(merge, quantizer) if seed is None or m.seed == int(seed)]
 
     def _expert_folders(self) -> dict[str, str]:
         return {task.name: f"{MODELS}/{expert}" for expert, task in self.layout.experts.items()}
-
-    # --- evaluation
-
-    def evaluated_in_one_job(self) -> list[str]:
-        """<merge>/<quantizer> whose seeds one job evaluates; as `in_one_job`."""
-        code, anew = self.record_code(), set(self.in_one_job())
-
-        def evaluated(model: Model) -> bool:
-            return any(self.code_of(record) == code for record in self.layout.record_files(model))
-
-        small = [(path, models) for path, models in self._calibrated() if self.layout.suite.batch_jobs]
-        return [path for path, models in small if path in anew or not any(map(evaluated, models))]
-
-    def evaluated_alone(self) -> list[str]:
-        """Ids of the models that are evaluated in jobs of their own."""
-        together = {f"quantized/{path}/" for path in self.evaluated_in_one_job()}
-        models = (model for model in self.layout.models.values() if model.kind != "expert")
-        return [model.id for model in models if f"{model.id.rpartition('/')[0]}/" not in together]
-
-    def record_patterns(self, folder: str) -> list[str]:
-        """What a job makes of a model: the records of all tasks in a suite of small jobs, else one."""
-        small = self.layout.suite.batch_jobs
-        return [f"{EVALUATIONS}/{folder}/{name}.json" for name in (self.record_stems() if small else ["{record}"])]
-
-    def record_stems(self) -> list[str]:
-        """Names of records without their ending, in the order of the tasks."""
-        return [self.layout.record_name(task).removesuffix(".json") for task in self.layout.suite.tasks]
-
-    def seed_record_patterns(self) -> list[str]:
-        """The same of all seeds of a calibrated recipe."""
-        seeds = self.layout.suite.seeds
-        return [path for seed in seeds for path in self.record_patterns(f"quantized/{{quantized}}/seed-{seed}")]
-
-    def evaluated_files(self, wildcards: Any) -> list[str]:
-        """The files of the models that a job evaluates."""
-        return [file for model in self._evaluated_models(wildcards) for file in self.layout.model_files(model.folder)]
-
-    def evaluation_data(self, wildcards: Any) -> dict[str, list[str]]:
-        """What a job evaluates on: test splits, their manifests, and what the protocol reads of the base."""
-        tasks = self._evaluated_tasks(wildcards)
-        return {
-            "data": [self.layout.split_file(task, "test") for task in tasks],
-            "manifests": [f"{DATA}/{task.data_id}/manifest.json" for task in tasks],
-            **self.protocol_inputs(tasks),
-        }
-
-    def protocol_inputs(self, tasks: Iterable[Task]) -> dict[str, list[str]]:
-        """What the protocol reads beside a split."""
-        return {"heads": self.layout.head_files(tasks), "base_files": self.layout.protocol_files()}
-
-    def evaluation_plan(self, wildcards: Any, output: Any) -> Plan:
-        """The models, the tasks, and the record of each pair."""
-        tasks = self._evaluated_tasks(wildcards)
-        models = [
-            {
-                "id": model.id,
-                "kind": model.kind,
-                "folder": model.folder,
-                "seed": model.seed,
-                "records": [f"{EVALUATIONS}/{model.id}/{self.layout.record_name(task)}" for task in tasks],
-            }
-            for model in self._evaluated_models(wildcards)
-        ]
-        suite = self.layout.suite
-        evaluated = [self._evaluated(task, "test") for task in tasks]
-        return {"family": suite.family, "models": models, "tasks": evaluated, "batch_size": suite.evaluation_batch}
-
-    def record_code(self, wildcards: Any = None) -> str:
-        """The protocol that scores."""
-        return self.layout.code("evaluate_model", self.layout.protocol_code)
-
-    def _evaluated(self, task: Task, split: str) -> Plan:
-        layout = self.layout
-        return {
-            "name": task.name,
-            "metric": task.metric,
-            "split": layout.split_file(task, split),
-            "manifest": f"{DATA}/{task.data_id}/manifest.json",
-            "data_id": task.data_id,
-            "base": layout.base,
-            "head": layout.head_file(task) if layout.protocol.uses_heads else None,
-        }
-
-    def _evaluated_models(self, wildcards: Any) -> list[Model]:
-        if wildcards.get("model"):
-            return [self.layout.models[wildcards.model]]
-        return self._made(*self._recipes(wildcards.quantized), wildcards)
-
-    def _evaluated_tasks(self, wildcards: Any) -> list[Task]:
-        """The wildcard's task, the expert's own, or all of them where one job does all."""
-        if wildcards.get("record"):
-            return [task for task in self.layout.suite.tasks if self.layout.record_name(task) == f"{wildcards.record}.json"]
-        return list(self.layout.suite.tasks)
 
 
 def code_of(path: str) -> str | None:

@@ -216,12 +216,18 @@ def test_joint_leaderboard(tmp_path, written):
 def test_excerpt_hides_no_quantizer(written):
     rows = list(csv.DictReader((written / "leaderboard.csv").read_text().splitlines()))
     text = excerpt(written)
-    assert text.startswith("**mini**, merge ta-0.3: every quantizer, and the references (ranks among all 33 models)")
+    merged = [row for row in rows if row["rank"] and row["quantizer"] == "full precision"]
+    best = max(merged, key=lambda row: float(row["average"]))["merge"]
+    assert text.startswith(
+        f"**mini**, merge {best}, the best at full precision: every quantizer, and the references (ranks among all 33 models)"
+    )
     shown = [tuple(cell.strip() for cell in line.split("|")[1:6]) for line in text.splitlines() if line.startswith("|")][2:]
     keys = ("rank", "merge", "quantizer", "bits", "group_size")
-    assert shown == [tuple(row[key] for key in keys) for row in rows if row["merge"] == "ta-0.3" or not row["rank"]]
+    assert shown == [tuple(row[key] for key in keys) for row in rows if row["merge"] == best or not row["rank"]]
     assert len(shown) == 1 + 5 * 2 + 2
-    assert "| ta-tuned |" in excerpt(written, "ta-tuned")
+    assert {row["merge"] for row in merged} == {"ta-0.3", "ties-0.3", "ta-tuned"}
+    for merge in ("ta-0.3", "ta-tuned"):
+        assert f"| {merge} |" in excerpt(written, merge)
     with pytest.raises(DataError, match=r'no merge "ta-tune".*ta-tuned'):
         excerpt(written, "ta-tune")
 

@@ -17,7 +17,7 @@ from pmqbench.sources.mini import MiniModels
 from tests.families.clip_toy import HALF, VISION, save_open_clip, save_processor, tuned_tower, whole_clip
 from tests.test_config import ROOT
 
-SUITE = SimpleNamespace(family="clip")
+SUITE = SimpleNamespace(family="clip", base_id="local-base-00000000")
 DIGITS = SimpleNamespace(name="digits")
 
 

@@ -92,6 +92,17 @@ def test_prompts_and_files_are_part_of_the_datas_id(tmp_path):
     assert len(ids | {make_task("mine", definition(tmp_path), "task mine").data_id}) == 4
 
 
+def test_the_datas_id_follows_the_splits_files_alone(tmp_path):
+    (tmp_path / "deep").mkdir()
+    write_rows(tmp_path / "deep", "train", [{"text": "a", "label": 0}])
+    source = definition(tmp_path)["source"] | {"splits": {"train": "deep/train", "test": "test"}}
+    before = make_task("mine", definition(tmp_path, source=source), "task mine").data_id
+    write_rows(tmp_path, "notes", [{"text": "a", "label": 0}])
+    assert make_task("mine", definition(tmp_path, source=source), "task mine").data_id == before
+    write_rows(tmp_path / "deep", "train", [{"text": "another", "label": 0}])
+    assert make_task("mine", definition(tmp_path, source=source), "task mine").data_id != before
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -27,6 +27,11 @@ def task(path=".", **changes):
     return make_task("news", {"kind": "text_classification", **definition, **changes}, "task news")
 
 
+def test_texts_of_the_same_rows_and_words_are_other_data_as_answers(tmp_path):
+    as_answers = {"input": "{title}: {text}", "target": CLASSES, "source": task(tmp_path).source}
+    assert make_task("news", {"kind": "text_to_text", **as_answers}, "task news").data_id != task(tmp_path).data_id
+
+
 @pytest.mark.parametrize(
     ("label", "number"), [(0, "0"), (2, "2"), ("sport", "1"), ("trade and work", "2"), (" world ", "0"), ("1", "1")]
 )

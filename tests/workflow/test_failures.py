@@ -52,6 +52,12 @@ def test_a_bad_config_stops_before_any_work(project):
     assert not (project.work / "results").exists()
 
 
+def test_a_bad_default_config_is_named_where_it_lies(project):
+    mini = project.source / "config/mini.yaml"
+    mini.write_text(mini.read_text().replace("seeds:", "seedz:", 1))
+    assert f"error in the config: {mini}, line " in project.snakemake("-n", code=1)
+
+
 def test_duplicate_names_in_the_file_are_found(project):
     text = (project.work / "tiny.yaml").read_text()
     (project.work / "tiny.yaml").write_text(text.replace("quantizers:\n", "quantizers:\n  rtn: {method: gptq}\n"))

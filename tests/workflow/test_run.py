@@ -123,3 +123,7 @@ def test_an_unbatched_suite_makes_the_same_files_in_a_job_each(fresh):
     assert batched["evaluate_seeds"] == 2 * 3
     assert planned["evaluate_model"] == 2 * 2 * 3 * 2 + batched["evaluate_model"] * 2
     assert planned["merge_experts"] == batched["merge_experts"] == 2
+
+
+def test_the_rules_lint_clean(fresh):
+    assert "good condition" in fresh.snakemake("--lint")

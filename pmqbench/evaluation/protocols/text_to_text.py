@@ -39,7 +39,6 @@ class TextToText:
     task_class = TextTask
     uses_heads = False
     base_files = (TOKENIZER,)
-    batches_code = "pmqbench.tasks.text"
 
     def calibration_batches(
         self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int

@@ -27,7 +27,6 @@ class ZeroShot:
     task_class = ImageTask
     uses_heads = True
     base_files = ()
-    batches_code = "pmqbench.tasks.splits"
 
     def calibration_batches(
         self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int

@@ -28,7 +28,6 @@ class ZeroShotText:
     task_class = TextClassificationTask
     uses_heads = True
     base_files = ("tokenizer.json", "config.json")
-    batches_code = "pmqbench.tasks.text"
 
     def calibration_batches(
         self, split: Path, base: Path, task: str, samples: int, seed: int, batch_size: int

@@ -52,9 +52,7 @@ class Task(ABC):
     @property
     def data_id(self) -> str:
         """Folder of the task's data below results/data: name and hash of what decides its splits."""
-        state = self.data_source().state()
-        made_by = self._made_by()
-        return f"{self.name}-{hash8(made_by if state is None else [made_by, state])}"
+        return f"{self.name}-{hash8([KINDS.name_of(type(self)), self._made_by(), self.data_source().state()])}"
 
     def data_source(self, where: str = "") -> Any:
         """The data source, built from its options.

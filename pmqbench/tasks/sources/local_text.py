@@ -31,8 +31,9 @@ class LocalText(TextRows):
         check_folder(self._folder(), where)
 
     def state(self) -> Any:
-        """A hash of names, sizes and times, so that a changed file is read again."""
-        files = [(path.name, path.stat()) for path in sorted(self._folder().glob("*")) if path.suffix in SUFFIXES]
+        """A hash of the splits' names, sizes and times, so that a changed file is read again."""
+        names = sorted({f"{split}{suffix}" for split in self.splits.values() for suffix in SUFFIXES})
+        files = [(name, path.stat()) for name in names if (path := self._folder() / name).is_file()]
         return hash8([(name, status.st_size, status.st_mtime_ns) for name, status in files])
 
     def files(self, split: str, where: str) -> Sequence[Path]:

@@ -1,0 +1,97 @@
+"""Inputs, plans and code of evaluation, as functions of a suite and a job's wildcards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pmqbench.tasks.definitions import Task
+from pmqbench.workflow.layout import DATA, EVALUATIONS, Layout, Model
+from pmqbench.workflow.stages import Plan, Stages
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """What the rules of evaluation are made of; `stages` make the models."""
+
+    stages: Stages
+
+    @property
+    def layout(self) -> Layout:
+        """Of the suite."""
+        return self.stages.layout
+
+    def in_one_job(self) -> list[str]:
+        """<merge>/<quantizer> whose seeds one job evaluates; as `Stages.in_one_job`."""
+        code, anew = self.code(), set(self.stages.in_one_job())
+
+        def evaluated(model: Model) -> bool:
+            return any(self.stages.code_of(record) == code for record in self.layout.record_files(model))
+
+        small = [(path, models) for path, models in self.stages.calibrated() if self.layout.suite.batch_jobs]
+        return [path for path, models in small if path in anew or not any(map(evaluated, models))]
+
+    def alone(self) -> list[str]:
+        """Ids of the models that are evaluated in jobs of their own."""
+        together = {f"quantized/{path}/" for path in self.in_one_job()}
+        models = (model for model in self.layout.models.values() if model.kind != "expert")
+        return [model.id for model in models if f"{model.id.rpartition('/')[0]}/" not in together]
+
+    def record_patterns(self, folder: str) -> list[str]:
+        """What a job makes of a model: the records of all tasks in a suite of small jobs, else one."""
+        small = self.layout.suite.batch_jobs
+        return [f"{EVALUATIONS}/{folder}/{name}.json" for name in (self.record_stems() if small else ["{record}"])]
+
+    def record_stems(self) -> list[str]:
+        """Names of records without their ending, in the order of the tasks."""
+        return [self.layout.record_name(task).removesuffix(".json") for task in self.layout.suite.tasks]
+
+    def seed_record_patterns(self) -> list[str]:
+        """The same of all seeds of a calibrated recipe."""
+        seeds = self.layout.suite.seeds
+        return [path for seed in seeds for path in self.record_patterns(f"quantized/{{quantized}}/seed-{seed}")]
+
+    def model_files(self, wildcards: Any) -> list[str]:
+        """The files of the models that a job evaluates."""
+        return [file for model in self._models(wildcards) for file in self.layout.model_files(model.folder)]
+
+    def data(self, wildcards: Any) -> dict[str, list[str]]:
+        """What a job evaluates on: test splits, their manifests, and what the protocol reads of the base."""
+        tasks = self._tasks(wildcards)
+        return {
+            "data": [self.layout.split_file(task, "test") for task in tasks],
+            "manifests": [f"{DATA}/{task.data_id}/manifest.json" for task in tasks],
+            **self.layout.protocol_inputs(tasks),
+        }
+
+    def plan(self, wildcards: Any, output: Any) -> Plan:
+        """The models, the tasks, and the record of each pair."""
+        tasks = self._tasks(wildcards)
+        models = [
+            {
+                "id": model.id,
+                "kind": model.kind,
+                "folder": model.folder,
+                "seed": model.seed,
+                "records": [self.layout.record_file(model, task) for task in tasks],
+            }
+            for model in self._models(wildcards)
+        ]
+        suite = self.layout.suite
+        evaluated = [self.layout.scored(task, "test") for task in tasks]
+        return {"family": suite.family, "models": models, "tasks": evaluated, "batch_size": suite.evaluation_batch}
+
+    def code(self) -> str:
+        """The protocol that scores."""
+        return self.layout.code("evaluate_model", self.layout.protocol_code)
+
+    def _models(self, wildcards: Any) -> list[Model]:
+        if wildcards.get("model"):
+            return [self.layout.models[wildcards.model]]
+        return self.stages.made(*self.stages.recipes(wildcards.quantized), wildcards)
+
+    def _tasks(self, wildcards: Any) -> list[Task]:
+        """The wildcard's task, the expert's own, or all of them where one job does all."""
+        if wildcards.get("record"):
+            return [task for task in self.layout.suite.tasks if self.layout.record_name(task) == f"{wildcards.record}.json"]
+        return list(self.layout.suite.tasks)
