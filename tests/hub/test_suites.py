@@ -159,7 +159,12 @@ def broken_data(run, name, message, **changed):
 
 
 def test_a_missing_column(run):
-    broken_data(run, "mnist", r"task mnist, split train, \S+parquet: there is no column \"label\"; there are: image, digit", label="digit")
+    broken_data(
+        run,
+        "mnist",
+        r"task mnist, split train, \S+parquet: there is no column \"label\"; there are: image, digit",
+        label="digit",
+    )
 
 
 def test_a_wrong_number_of_classes(run):
