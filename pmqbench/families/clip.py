@@ -21,6 +21,7 @@ from pmqbench.families.base import FAMILIES
 from pmqbench.families.contract import check_left_over
 from pmqbench.families.files import TOKENIZER, Deployed, ModelFiles, link, read_object
 from pmqbench.families.vision_config import (
+    INTERPOLATIONS,
     VisionConfig,
     check_pixels,
     checked,
@@ -29,6 +30,7 @@ from pmqbench.families.vision_config import (
     stored_config,
     stored_preprocessor,
     tower_names,
+    warn_of_resizing,
 )
 from pmqbench.files import write_json
 
@@ -59,7 +61,8 @@ DEFAULTS = {
     "hidden_act": "quick_gelu",
     "layer_norm_eps": 1e-5,
 }
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI's CLIP
+OPENAI = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
+"""Pixel normalisation of OpenAI's CLIP."""
 PROMPTS_AT_ONCE = 256
 
 
@@ -101,7 +104,7 @@ class Clip(ModelFiles):
             super().bring({name: path for name, path in files.items() if name != PROCESSOR}, folder, base)
             self._preprocess(files, folder, base)
         if base:
-            read_config(folder)
+            warn_of_resizing(read_config(folder))
 
     def traits(self, folder: Path) -> dict[str, Any]:
         """The tower's shape and pixel normalisation."""
@@ -182,12 +185,17 @@ class Clip(ModelFiles):
 def read_config(folder: Path) -> VisionConfig:
     """The tower's shape and pixel normalisation from the files of a folder; DataError if one is missing."""
     config, preprocessor = Path(folder) / CONFIG, Path(folder) / PREPROCESSOR
-    constants = pixel_constants(read_object(preprocessor), str(preprocessor.resolve()))
-    return vision_config(read_object(config), *constants, where=str(config.resolve()))
+    pixels = preprocessing(read_object(preprocessor), str(preprocessor.resolve()))
+    return vision_config(read_object(config), pixels, str(config.resolve()))
 
 
-def vision_config(config: Mapping[str, Any], mean: Any = MEAN, std: Any = STD, where: str = CONFIG) -> VisionConfig:
-    """VisionConfig from the config of a CLIPModel, a CLIPVisionModel or an open_clip model, which has its own mean and std.
+def vision_config(config: Mapping[str, Any], pixels: Mapping[str, Any] = OPENAI, where: str = CONFIG) -> VisionConfig:
+    """VisionConfig from the config of a CLIPModel, a CLIPVisionModel or an open_clip model, which has its own preprocessing.
+
+    Args:
+        config: the file's content.
+        pixels: as from `preprocessing`.
+        where: what messages call the file.
 
     Raises:
         DataError: not a CLIP, or of a kind that this tower is not.
@@ -212,26 +220,37 @@ def vision_config(config: Mapping[str, Any], mean: Any = MEAN, std: Any = STD, w
             patch_size=side(vision["patch_size"], "patch_size", where),
             activation=activation,
             eps=vision["layer_norm_eps"],
-            mean=tuple(mean),
-            std=tuple(std),
+            **pixels,
         ),
         where,
     )
 
 
-def pixel_constants(preprocessor: Mapping[str, Any], where: str) -> tuple[Any, Any]:
-    """Mean and standard deviation of a preprocessor; DataError if it does not take pixels to (x / 255 - mean) / std."""
+def preprocessing(preprocessor: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of VisionConfig that a preprocessor tells: mean, std and how images are resized.
+
+    Raises:
+        DataError: it does not take pixels to (x / 255 - mean) / std.
+    """
     wrong = [f"{key} is missing" for key in ("image_mean", "image_std") if not isinstance(preprocessor.get(key), list)]
     wrong += [f"{key} is off" for key in ("do_normalize", "do_rescale") if preprocessor.get(key, True) is not True]
     factor = preprocessor.get("rescale_factor", 1 / 255)
     usual = isinstance(factor, float) and math.isclose(factor, 1 / 255, rel_tol=1e-3)
     wrong += [] if usual else [f"rescale_factor is {factor}"]
+    number, size = preprocessor.get("resample"), preprocessor.get("size")
+    interpolations = {None: VisionConfig.interpolation, **dict(enumerate(INTERPOLATIONS))}
+    wrong += [] if number in interpolations else [f"resample is {number}"]
     if wrong:
         remedy = "Give the image_mean and image_std that the model was trained with, for pixels on the 0..1 scale."
         raise DataError(f"{'; '.join(wrong)}.", where=where, remedy=remedy)
     mean, std = preprocessor["image_mean"], preprocessor["image_std"]
     check_pixels(mean, std, where)
-    return mean, std
+    return {
+        "mean": tuple(mean),
+        "std": tuple(std),
+        "interpolation": interpolations[number],
+        "resize": "squash" if isinstance(size, Mapping) and "height" in size else "shortest",
+    }
 
 
 def load_clip(folder: Path) -> CLIPModel:

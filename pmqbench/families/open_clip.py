@@ -18,7 +18,7 @@ from pmqbench.errors import DataError
 from pmqbench.families.base import FAMILIES
 from pmqbench.families.files import Deployed, ModelFiles, read_object
 from pmqbench.families.open_clip_config import CONFIG, vision_config
-from pmqbench.families.vision_config import VisionConfig, deployed_tower, tower_names
+from pmqbench.families.vision_config import VisionConfig, deployed_tower, tower_names, warn_of_resizing
 
 if TYPE_CHECKING:
     import open_clip
@@ -66,6 +66,12 @@ class OpenClip(ModelFiles):
     )
     buffers = ("attn_mask",)
     protocol = "zero_shot"
+
+    def bring(self, files: Mapping[str, Path], folder: Path, base: bool) -> None:
+        """Linked as they are."""
+        super().bring(files, folder, base)
+        if base:
+            warn_of_resizing(read_config(folder))
 
     def traits(self, folder: Path) -> dict[str, Any]:
         """The tower's shape and pixel normalisation."""

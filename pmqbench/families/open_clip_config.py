@@ -117,6 +117,9 @@ def vision_config(config: Mapping[str, Any], where: str = CONFIG) -> VisionConfi
             eps=1e-5,
             mean=tuple(preprocess["mean"]),
             std=tuple(preprocess["std"]),
+            # as open_clip's image_transform has it when it evaluates
+            interpolation="bilinear" if preprocess.get("interpolation") == "bilinear" else "bicubic",
+            resize=preprocess.get("resize_mode") or "shortest",
         ),
         where,
     )

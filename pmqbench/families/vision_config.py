@@ -6,6 +6,7 @@ Config validation reads it while Snakemake parses; `vit.py` builds the module.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,23 @@ from pmqbench.errors import DataError
 from pmqbench.families.base import Block, Group
 from pmqbench.families.files import Deployed, is_positive
 
+log = logging.getLogger(__name__)
+
+INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by Pillow's numbers
 SIZES = ("width", "layers", "heads", "mlp_width", "image_size", "patch_size")
 
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """Shape of a CLIP vision tower; sizes in pixels, `mean` and `std` per RGB channel on the 0..1 scale."""
+    """Shape of a CLIP vision tower, and what its images go through before it.
+
+    Sizes are in pixels, `mean` and `std` per RGB channel on the 0..1 scale. Tasks' images are resized as the defaults of
+    `interpolation` and `resize` have it, whatever a model says of itself.
+
+    Attributes:
+        interpolation: "bicubic", "bilinear", ...
+        resize: "shortest" (the short side, then a centre crop), "squash" (both sides) or another mode of open_clip.
+    """
 
     width: int
     layers: int
@@ -31,6 +43,8 @@ class VisionConfig:
     eps: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    resize: str = "shortest"
 
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
         """(out, in) of every quantizable linear layer, in forward order."""
@@ -63,6 +77,18 @@ def checked(config: VisionConfig, where: str) -> VisionConfig:
     if wrong:
         raise DataError(f"{'; '.join(wrong)}.", where=where, remedy="Is this the config that the model was saved with?")
     return config
+
+
+def warn_of_resizing(config: VisionConfig) -> None:
+    """Warns of a base whose images were resized otherwise than a task's are."""
+    own, ours = (config.interpolation, config.resize), (VisionConfig.interpolation, VisionConfig.resize)
+    if own != ours:
+        log.warning(
+            "base: its preprocessing resizes images by %s, %s; the images of all tasks are resized by %s, %s. Results may lie "
+            "below what the models can do.",
+            *own,
+            *ours,
+        )
 
 
 def check_pixels(mean: Any, std: Any, where: str) -> None:
@@ -129,10 +155,12 @@ def stored_config(config: VisionConfig) -> dict[str, Any]:
 
 def stored_preprocessor(config: VisionConfig) -> dict[str, Any]:
     """`preprocessor_config.json` with the pixel normalisation, so that merged models keep the base's."""
+    square = {"height": config.image_size, "width": config.image_size}
     return {
         "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": config.image_size},
-        "crop_size": {"height": config.image_size, "width": config.image_size},
+        "size": square if config.resize == "squash" else {"shortest_edge": config.image_size},
+        "resample": INTERPOLATIONS.index(config.interpolation),
+        "crop_size": square,
         "image_mean": list(config.mean),
         "image_std": list(config.std),
     }

@@ -63,8 +63,17 @@ def load_tokenizer(path: str | Path, max_tokens: int = MAX_INPUT_TOKENS) -> Toke
 
 
 def encoder_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of an encoder's folder, which cuts texts at as many tokens as the model has positions."""
-    return load_tokenizer(folder / "tokenizer.json", read_json(folder / "config.json")["max_position_embeddings"])
+    """The tokenizer of an encoder's folder, which cuts texts at as many tokens as the model has positions.
+
+    Raises:
+        DataError: it has tokens that the model has no embedding of.
+    """
+    path, config = folder / "tokenizer.json", read_json(folder / "config.json")
+    tokenizer = load_tokenizer(path, config["max_position_embeddings"])
+    if tokenizer.get_vocab_size() > config["vocab_size"]:
+        what = f"it has {tokenizer.get_vocab_size()} tokens, the model embeddings of {config['vocab_size']}."
+        raise DataError(what, where=str(path.resolve()), remedy="Use the tokenizer that the model was saved with.")
+    return tokenizer
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:

@@ -13,7 +13,7 @@ from transformers import CLIPProcessor
 from pmqbench.checkpoints import Checkpoint, save_checkpoint
 from pmqbench.errors import DataError
 from pmqbench.families import contract
-from pmqbench.families.clip import MEAN, STD, Clip
+from pmqbench.families.clip import OPENAI, Clip
 from pmqbench.families.open_clip import OpenClip
 from pmqbench.families.t5 import T5
 from pmqbench.families.t5_config import T5Config
@@ -100,8 +100,8 @@ def test_an_own_preprocessor_is_brought_in_and_compared(clip, tmp_path):
     tuned_tower(model).save_pretrained(tmp_path / "user")
     save_processor(tmp_path / "user")
     admitted(Clip(), tmp_path / "user", tmp_path / "same", base)
-    save_processor(tmp_path / "user", mean=MEAN)
-    assert refused(Clip(), tmp_path / "user", tmp_path, base) == f"mean is {MEAN}, in the base {tuple(HALF)}."
+    save_processor(tmp_path / "user", mean=OPENAI["mean"])
+    assert refused(Clip(), tmp_path / "user", tmp_path, base) == f"mean is {OPENAI['mean']}, in the base {tuple(HALF)}."
 
 
 def test_the_preprocessor_may_stand_in_a_processors_file(clip, tmp_path):
@@ -125,7 +125,7 @@ def test_a_base_without_a_preprocessor_says_what_is_taken(tmp_path, caplog):
     model, _ = whole_clip()
     model.save_pretrained(tmp_path / "user")
     base = bring(Clip(), tmp_path / "user", tmp_path / "base", base=True)
-    assert (Clip().traits(base)["mean"], Clip().traits(base)["std"]) == (MEAN, STD)
+    assert {key: Clip().traits(base)[key] for key in OPENAI} == OPENAI
     assert all((base / name).exists() for name in Clip().model_files)
     (message,) = caplog.messages
     assert "no preprocessor_config.json" in message
@@ -135,6 +135,30 @@ def test_a_base_without_a_preprocessor_says_what_is_taken(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
+        ({"resample": 2}, "interpolation is bilinear, in the base bicubic."),
+        ({"size": {"height": 16, "width": 16}}, "resize is squash, in the base shortest."),
+    ],
+)
+def test_how_images_are_resized_is_compared(clip, tmp_path, changed, words):
+    base, model = clip
+    tuned_tower(model).save_pretrained(tmp_path / "user")
+    write_json(tmp_path / "user/preprocessor_config.json", read_json(base / "preprocessor_config.json") | changed)
+    assert refused(Clip(), tmp_path / "user", tmp_path, base) == words
+
+
+def test_a_base_that_resizes_otherwise_is_a_warning(tmp_path, caplog):
+    preprocess = {"mean": HALF, "std": HALF, "interpolation": "bilinear", "resize_mode": "squash"}
+    save_open_clip(tmp_path / "user", preprocess=preprocess)
+    for family, name in ((OpenClip(), "a"), (Clip(), "b")):
+        caplog.clear()
+        bring(family, tmp_path / "user", tmp_path / name, base=True)
+        assert "resizes images by bilinear, squash; the images of all tasks are resized by bicubic, shortest" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"resample": 17}, "resample is 17"),
         ({"image_mean": None}, "image_mean is missing"),
         ({"do_normalize": False}, "do_normalize is off"),
         ({"rescale_factor": 1.0}, "rescale_factor is 1.0"),

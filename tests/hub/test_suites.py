@@ -160,7 +160,10 @@ def broken_data(run, name, message, **changed):
 
 def test_a_missing_column(run):
     broken_data(
-        run, "mnist", r'task mnist, split train, .*parquet: there is no column "label"; there are: image, digit', label="digit"
+        run,
+        "mnist",
+        r"task mnist, split train, \S+parquet: there is no column \"label\"; there are: image, digit",
+        label="digit",
     )
 
 

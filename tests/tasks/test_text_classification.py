@@ -15,7 +15,7 @@ from pmqbench.evaluation.base import Assets
 from pmqbench.evaluation.protocols.zero_shot_text import ZeroShotText
 from pmqbench.files import write_json
 from pmqbench.tasks.kinds.base import make_task
-from pmqbench.tasks.text import load_examples
+from pmqbench.tasks.text import encoder_tokenizer, load_examples
 from tests.families.bert_toy import write_tokenizer
 
 CLASSES = ["world", "sport", "trade and work"]
@@ -112,7 +112,7 @@ class Counting(torch.nn.Module):
 @pytest.fixture
 def base(tmp_path):
     write_tokenizer(tmp_path, ["red", "green", "blue", "dot"])
-    write_json(tmp_path / "config.json", {"max_position_embeddings": 6})
+    write_json(tmp_path / "config.json", {"max_position_embeddings": 6, "vocab_size": 8})
     head = {"classes": torch.eye(3), "logit_scale": torch.tensor(20.0)}
     save_checkpoint(tmp_path / "head.safetensors", head)
     return tmp_path
@@ -142,3 +142,9 @@ def test_texts_are_cut_at_the_models_positions(base):
     batches = ZeroShotText().calibration_batches(split, base, "news", 3, seed=0, batch_size=2)
     assert [len(batch["input_ids"]) for batch in batches] == [2, 1]
     assert sorted(int(count) for batch in batches for count in batch["attention_mask"].sum(1)) == [3, 4, 6]
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_named(base):
+    write_json(base / "config.json", {"max_position_embeddings": 6, "vocab_size": 7})
+    with pytest.raises(DataError, match=r"tokenizer\.json: it has 8 tokens, the model embeddings of 7"):
+        encoder_tokenizer(base)
