@@ -137,7 +137,7 @@ def resolve(repo: Repo) -> str:
         if commit is None:
             raise
     if commit != repo.revision:
-        logger.warning("%s is not pinned; it is commit %s now. Give `revision: %s` to keep it.", repo, commit, commit)
+        logger.info("%s is not pinned; it is commit %s now. Give `revision: %s` to keep it.", repo, commit, commit)
     return commit
 
 

@@ -33,6 +33,7 @@ rule collect_warnings:
     params:
         suite=SUITE.name,
         stated=REPORTS.stated_warnings(),
+        strict=SUITE.strict,
         made_of=REPORTS.manifests,
         code=REPORTS.code("collect_warnings"),
     script:

@@ -11,6 +11,7 @@ def main(job):
         job.output[0],
         suite=job.params.suite,
         stated=job.params.stated,
+        strict=job.params.strict,
         manifests=job.input.manifests,
         gates=read_json(job.input.gates),
         records=read_table(job.input.records),

@@ -7,12 +7,13 @@ the libraries that made the models add theirs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from pmqbench.errors import DataError, listed
 from pmqbench.files import read_json, write_json
 from pmqbench.reporting.gates import gate_warnings
 
@@ -32,6 +33,7 @@ def write_warnings(
     manifests: Iterable[str | Path],
     gates: Mapping[str, Any],
     records: pd.DataFrame,
+    strict: bool = False,
 ) -> None:
     """Writes warnings.json: a list of {"where", "message"}, empty if there is nothing to warn of.
 
@@ -42,8 +44,15 @@ def write_warnings(
         manifests: manifest.json of the data, experts and models of the report.
         gates: as from `gates.check_experts`.
         records: as from `collect`.
+        strict: whether models calibrated with fewer samples than asked for are an error: they may be older than the suite's
+            strictness.
+
+    Raises:
+        DataError: `strict`, and there is such a model.
     """
     made = {folder_of(manifest): read_json(manifest) for manifest in manifests}
+    if strict:
+        refuse_short_samples(made)
     evaluated = [(f"evaluations/{row.model}", row) for row in records.itertuples()]
     own = [(where, manifest.get("warnings", [])) for where, manifest in made.items()]
     own += [(where, json.loads(row.warnings)) for where, row in evaluated]
@@ -58,6 +67,17 @@ def write_warnings(
     write_json(path, joined(found))
 
 
+def refuse_short_samples(made: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises DataError for the first model whose manifest counts fewer calibration samples than its recipe asks for."""
+    for where, manifest in made.items():
+        recipe = manifest.get("recipe", {})
+        asked = recipe.get("quantizer", {}).get("options", {}).get("calibration_samples", 0)
+        for task, count in recipe.get("calibration_samples", {}).items():
+            if count < asked:
+                what = f"task {task} had {count} calibration samples where {asked} are asked for."
+                raise DataError(what, where=where, remedy="Lower `calibration.samples`, or leave `strict` out.")
+
+
 def folder_of(manifest: str | Path) -> str:
     """The artefact that a manifest describes, as a path below results/."""
     folder = Path(manifest).parent
@@ -69,13 +89,7 @@ def joined(found: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     places: dict[str, dict[str, None]] = {}
     for where, message in found:
         places.setdefault(" ".join(message.split()), {})[where] = None
-    return [{"where": listed(list(where)), "message": message} for message, where in places.items()]
-
-
-def listed(names: Sequence[str], shown: int = 1) -> str:
-    """The first names and the number of the others."""
-    rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+    return [{"where": listed(list(where), 1), "message": message} for message, where in places.items()]
 
 
 def useless_experts(records: pd.DataFrame) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pmqbench.code_hash import code_hash
-from pmqbench.errors import ConfigError
+from pmqbench.errors import ConfigError, listed
 from pmqbench.files import hash8
 from pmqbench.recipes import Target
 from pmqbench.reporting import PLOTS
@@ -19,7 +19,7 @@ from pmqbench.repositories import unpinned
 from pmqbench.sources.base import shared_experts
 from pmqbench.workflow.layout import EXPORTED, QUANTIZED, REPORTS, Layout, Model
 
-PIN = "python -m pmqbench.pin CONFIG writes the pins."
+PIN = "`python -m pmqbench.pin CONFIG` writes the pins."
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,9 @@ class Reports:
     def stated_warnings(self) -> list[str]:
         """What the config alone tells a reader to mind: repositories that may move, experts given twice."""
         suite = self.layout.suite
-        loose = [f"{name} is not pinned to a commit, so its numbers may change: {PIN}" for name in unpinned(suite)]
-        return [*loose, *shared_experts(suite)]
+        loose = unpinned(suite)
+        what = f"{len(loose)} repositories are not pinned to a commit, so numbers may change with the hub"
+        return [*([f"{what}: {listed(loose)}. {PIN}"] if loose else []), *shared_experts(suite)]
 
     def published_pairs(self, wildcards: Any) -> list[dict[str, Any]]:
         """Published rows with the models they are to be compared with."""

@@ -46,7 +46,8 @@ def test_only_wanted_files_are_fetched_and_a_pinned_commit_needs_no_second_reque
     assert here.requests == []
 
 
-def test_an_unpinned_id_is_a_warning_with_the_commit(repo, here, caplog):
+def test_the_commit_of_an_unpinned_id_is_logged(repo, here, caplog):
+    caplog.set_level(logging.INFO)
     snapshot = fetch(repo, wanted)
     assert f"is not pinned; it is commit {snapshot.commit} now. Give `revision: {snapshot.commit}`" in caplog.text
     caplog.clear()

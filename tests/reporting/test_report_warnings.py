@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pmqbench.errors import DataError
 from pmqbench.files import read_json, write_json
 from pmqbench.reporting.report_warnings import folder_of, mixed_libraries, write_warnings
 
@@ -52,6 +53,18 @@ def test_every_source_is_heard_once(gathered, records):
         (f"evaluations/{records['model'][3]}", "signs: every answer is 3."),
     ]
     assert "experts/e, task signs: the expert has 10.00 %" in found[1][1]
+
+
+def test_a_strict_suite_refuses_models_of_too_few_samples(gathered, records):
+    recipe = {"quantizer": {"options": {"calibration_samples": 48}}, "calibration_samples": {"digits": 48, "signs": 31}}
+    assert gathered({"quantized/ta/gptq/seed-0": {"recipe": recipe}}) == []
+    paths = ["results/quantized/ta/gptq/seed-0/manifest.json"]
+    with pytest.raises(DataError, match=r"quantized/ta/gptq/seed-0: task signs had 31 calibration samples where 48"):
+        write_warnings("w.json", suite="mini", stated=[], manifests=paths, gates=QUIET, records=records, strict=True)
+    recipe["calibration_samples"]["signs"] = 48
+    write_json(paths[0], {"recipe": recipe})
+    write_warnings("w.json", suite="mini", stated=[], manifests=paths, gates=QUIET, records=records, strict=True)
+    assert read_json("w.json") == []
 
 
 def test_an_expert_that_scores_nothing(gathered, records):

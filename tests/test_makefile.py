@@ -1,0 +1,27 @@
+"""The Makefile's own logic: which report is written anew, and what an unknown target is answered."""
+
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def page(folder):
+    """What make would do for the page of the report in `folder`."""
+    command = ["make", "-n", "-f", str(ROOT / "Makefile"), "REPORT=report", "report/report.html"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_report_page_follows_every_file_that_it_shows(tmp_path):
+    shown = [tmp_path / "report" / name for name in ("leaderboard.csv", "leaderboard.md", "plots/a.svg", "plots/a.png")]
+    shown.append(tmp_path / "docs/captions/plots.rst")
+    for file in (*shown, tmp_path / "report/report.html"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        os.utime(file, (1000, 1000))
+    assert "up to date" in page(tmp_path)
+    for file in shown:
+        os.utime(file, (2000, 2000))
+        assert "--report report/report.html" in page(tmp_path), file
+        os.utime(file, (1000, 1000))
