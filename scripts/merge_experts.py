@@ -7,7 +7,7 @@ from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json
 from pmqbench.jobs import Made, finish_model, run_job
 from pmqbench.merging.base import merger_of
-from pmqbench.merging.engine import merge
+from pmqbench.merging.engine import linear_weights, merge
 from pmqbench.torch_setup import start_torch
 
 
@@ -24,7 +24,7 @@ def main(job):
     for task, path in experts.items():
         family.check_like(path, base, f"expert {task}")
     checkpoints = [family.checkpoint(path, f"expert {task}") for task, path in experts.items()]
-    merged = merge(merger_of(recipe), family.checkpoint(base, "base"), checkpoints)
+    merged = merge(merger_of(recipe), family.checkpoint(base, "base"), checkpoints, linear_weights(family, base))
     family.save(folder, merged, base, {"recipe": recipe["method"]})
     inputs = {name: path / family.weights_file for name, path in {"base": base, **experts}.items()}
     finish_model(job, family, folder, Made(recipe, inputs, started), "merged model")

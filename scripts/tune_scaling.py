@@ -1,6 +1,5 @@
 """Chooses a merge's scaling on the validation splits of all tasks."""
 
-import dataclasses
 from pathlib import Path
 
 from pmqbench.evaluation.base import PROTOCOLS, Assets
@@ -8,7 +7,7 @@ from pmqbench.families.base import FAMILIES
 from pmqbench.files import write_json
 from pmqbench.jobs import run_job
 from pmqbench.merging.base import merger_of
-from pmqbench.merging.engine import merge
+from pmqbench.merging.engine import linear_weights, merge
 from pmqbench.merging.tuning import choose_scaling
 from pmqbench.torch_setup import start_torch
 
@@ -22,12 +21,12 @@ def main(job):
     checkpoints = [family.checkpoint(Path(path), f"expert {task}") for task, path in plan["experts"].items()]
     recipe = dict(plan["recipe"])
     candidates = recipe["options"]["scaling"]["candidates"]
-    method = merger_of(recipe | {"options": recipe["options"] | {"scaling": candidates[0]}})
-    model = family.build(base, "base").to(device)
+    model, linear = family.build(base, "base").to(device), linear_weights(family, base)
     splits = {task["name"]: (protocol.examples(Path(task["split"]), Assets.of(task)), task) for task in plan["tasks"]}
 
     def values(scaling):
-        model.load_state_dict(merge(dataclasses.replace(method, scaling=scaling), family.checkpoint(base, "base"), checkpoints))
+        method = merger_of(recipe | {"options": recipe["options"] | {"scaling": scaling}})
+        model.load_state_dict(merge(method, family.checkpoint(base, "base"), checkpoints, linear))
         return {
             name: protocol.evaluate(
                 model, examples, task["metric"], plan["batch_size"], device, f"scaling {scaling}, task {name}"

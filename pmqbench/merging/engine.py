@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmqbench.checkpoints import Checkpoint, check_complete, check_finite, check_same_layout, unlike
 from pmqbench.errors import DataError, NumericalError
+from pmqbench.files import read_json
 
 if TYPE_CHECKING:
     import torch
 
+    from pmqbench.families.base import Family
     from pmqbench.merging.base import Merger
 
 log = logging.getLogger(__name__)
@@ -30,10 +33,12 @@ class Models:
     Attributes:
         names: names of the floating-point tensors, the ones to merge, in the base's order.
         labels: what messages call the experts; their indices are the `expert` arguments below.
+        linear: names of the linear layers' weights, (out, in); for methods that treat matrices apart from all else.
     """
 
-    def __init__(self, base: Checkpoint, experts: Sequence[Checkpoint]) -> None:
+    def __init__(self, base: Checkpoint, experts: Sequence[Checkpoint], linear: Collection[str] = ()) -> None:
         self._base, self._experts = base, experts
+        self.linear = frozenset(linear)
         self.names = [name for name in base.names() if base.tensor(name).is_floating_point()]
         self.labels = [expert.label for expert in experts]
 
@@ -60,13 +65,24 @@ class Models:
         return self.expert(expert, name) - self.base(name)
 
 
-def merge(method: Merger, base: Checkpoint, experts: Sequence[Checkpoint]) -> dict[str, torch.Tensor]:
+def linear_weights(family: Family, base: Path) -> list[str]:
+    """Names of the weights of a model's linear layers, as its family tells them from the config in the folder `base`.
+
+    Embeddings of tokens, positions and patches are none, nor are T5's relative attention biases and answer head.
+    """
+    return [f"{layer}.weight" for layer in family.linear_shapes(read_json(base / family.config_file))]
+
+
+def merge(
+    method: Merger, base: Checkpoint, experts: Sequence[Checkpoint], linear: Collection[str] = ()
+) -> dict[str, torch.Tensor]:
     """Merges the experts' floating-point tensors; integer tensors come from the base.
 
     Args:
         method: what to compute, from `MERGERS`.
         base: the model all experts were tuned from, under canonical names.
         experts: at least one checkpoint with the base's tensors.
+        linear: names of the linear layers' weights, from `linear_weights`.
 
     Returns:
         Canonical name -> tensor, in the base's order, shapes and dtypes.
@@ -86,7 +102,7 @@ def merge(method: Merger, base: Checkpoint, experts: Sequence[Checkpoint]) -> di
         log.warning(
             "%s are one and the same model: a merge counts it as often. Give each task an expert of its own.", ", ".join(labels)
         )
-    models = Models(base, experts)
+    models = Models(base, experts, linear)
     if not models.names:
         raise DataError("there is no floating-point tensor to merge.", where=base.label, remedy="Is this the base's file?")
     for name in models.names:

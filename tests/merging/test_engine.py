@@ -13,7 +13,7 @@ from pmqbench.checkpoints import Checkpoint
 from pmqbench.errors import DataError, NumericalError, PMQError
 from pmqbench.families.open_clip import CONFIG, WEIGHTS, OpenClip, pack
 from pmqbench.merging.base import MERGERS
-from pmqbench.merging.engine import merge, same_experts
+from pmqbench.merging.engine import linear_weights, merge, same_experts
 from pmqbench.merging.task_arithmetic import TaskArithmetic
 
 METHODS = [MERGERS.get(name)() for name in MERGERS.names()]
@@ -152,6 +152,17 @@ def test_packed_open_clip(method, write, tmp_path) -> None:
     repacked = pack(canonical)
     assert repacked.keys() == packed.keys()
     assert all(torch.equal(repacked[name], packed[name]) for name in packed)
+
+
+def test_linear_weights_are_those_of_the_blocks(write, tmp_path) -> None:
+    """The family's config is enough; positions and patches are no linear weights."""
+    (tmp_path / CONFIG).write_text(json.dumps(CLIP))
+    write(WEIGHTS.removesuffix(".safetensors"), {name: torch.zeros(shape) for name, shape in STORED.items()})
+    layers = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "mlp.fc1", "mlp.fc2")
+    expected = {f"encoder.layers.{i}.{layer}.weight" for i in range(2) for layer in layers}
+    names = linear_weights(OpenClip(), tmp_path)
+    assert set(names) == expected
+    assert expected < set(OpenClip().checkpoint(tmp_path).names())
 
 
 def _split(checkpoints: list[Checkpoint]) -> tuple[Checkpoint, list[Checkpoint]]:
