@@ -6,9 +6,10 @@ a few float64 copies of the tensor at hand (and, for TIES, one byte per paramete
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class Models:
         self.linear = frozenset(linear)
         self.names = [name for name in base.names() if base.tensor(name).is_floating_point()]
         self.labels = [expert.label for expert in experts]
+        self._change: Callable[[int, str, torch.Tensor], torch.Tensor] = lambda expert, name, delta: delta
 
     def numel(self) -> int:
         """Number of parameters to merge."""
@@ -62,7 +64,13 @@ class Models:
 
     def delta(self, expert: int, name: str) -> torch.Tensor:
         """The task vector's tensor, expert minus base, in float32: what the published implementations rank and add."""
-        return self.expert(expert, name) - self.base(name)
+        return self._change(expert, name, self.expert(expert, name) - self.base(name))
+
+    def changed(self, change: Callable[[int, str, torch.Tensor], torch.Tensor]) -> Models:
+        """A view whose task vectors are `change(expert, name, delta)`, for methods that go on to another with them."""
+        view = copy.copy(self)
+        view._change = lambda expert, name, delta: change(expert, name, self._change(expert, name, delta))
+        return view
 
 
 def linear_weights(family: Family, base: Path) -> list[str]:

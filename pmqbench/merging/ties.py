@@ -27,13 +27,14 @@ Passes over the experts: two for the thresholds (exact radix selection), one for
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from pmqbench.merging.base import MERGERS, Coefficient, Merger, MergeTensor, per_expert
+from pmqbench.merging.selection import kth_smallest, largest
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from pmqbench.merging.engine import Models
 
 log = logging.getLogger(__name__)
-
-LOW_BITS = 15  # of the 31 bits of a non-negative float32; the other 16 index the first histogram
 
 
 @MERGERS.register("ties")
@@ -99,7 +98,7 @@ class Ties(Merger):
         n, thresholds = models.numel(), []
         rank = max(1, n - int(self.density * n))
         for e in experts:
-            thresholds.append(kth_magnitude(lambda e=e: (models.delta(e, name) for name in models.names), rank))
+            thresholds += kth_smallest(lambda e=e: ((0, models.delta(e, name).abs()) for name in models.names), [rank])
             log.info("%s keeps magnitudes from %g", models.labels[e], thresholds[-1])
         return lambda name: ((d := models.delta(e, name)) * (d.abs() >= thresholds[e]) for e in experts)
 
@@ -120,47 +119,6 @@ class Ties(Merger):
         return {name: sign.masked_fill_(sign == 0, zero) for name, sign in signs.items()}
 
 
-def kth_magnitude(stream: Callable[[], Iterable[torch.Tensor]], k: int) -> float:
-    """The k-th smallest magnitude (k from 1) over all float32 tensors of `stream`, as `torch.kthvalue` of their concatenation.
-
-    Exact, in two passes and no copy: the bits of non-negative floats order like integers, so a histogram of the high bits finds
-    the bucket of the k-th value, and one of the low bits of that bucket's members the value itself.
-    """
-    import torch
-
-    bucket, below = _find((_bits(tensor) >> LOW_BITS for tensor in stream()), 31 - LOW_BITS, k)
-    low, _ = _find((b[b >> LOW_BITS == bucket] & ((1 << LOW_BITS) - 1) for b in map(_bits, stream())), LOW_BITS, k - below)
-    return torch.tensor((bucket << LOW_BITS) | low, dtype=torch.int32).view(torch.float32).item()
-
-
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """Magnitudes as int32 bit patterns, flattened."""
-    import torch
-
-    return tensor.flatten().abs().view(torch.int32)
-
-
-def _find(stream: Iterable[torch.Tensor], bits: int, k: int) -> tuple[int, int]:
-    """The k-th smallest of the stream's `bits`-bit integers and how many are smaller."""
-    import torch
-
-    counts = torch.zeros(1 << bits, dtype=torch.int64)
-    for values in stream:
-        counts += torch.bincount(values, minlength=len(counts))
-    cumulative = counts.cumsum(0)
-    value = int(torch.searchsorted(cumulative, k))
-    return value, int(cumulative[value] - counts[value])
-
-
 def keep_largest(tensor: torch.Tensor, density: float) -> torch.Tensor:
     """`tensor` with all but its int(density n) largest magnitudes set to 0; of equal ones at the border the first stay."""
-    import torch
-
-    keep = int(density * tensor.numel())
-    if keep == 0:
-        return torch.zeros_like(tensor)
-    magnitude = tensor.abs().flatten()
-    threshold = magnitude.kthvalue(len(magnitude) - keep + 1).values
-    above, border = magnitude > threshold, magnitude == threshold
-    border &= border.cumsum(0) <= keep - above.sum()
-    return tensor * (above | border).view_as(tensor)
+    return tensor * largest(tensor.flatten(), int(density * tensor.numel())).view_as(tensor)
