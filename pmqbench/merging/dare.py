@@ -4,9 +4,9 @@ Mario", arXiv 2311.03099).
     delta'_e = delta_e / (1 - p) where an entry is kept, with probability 1 - p, else 0
     merged   = Task Arithmetic or TIES of the delta'
 
-The expectation of delta' is delta: with Task Arithmetic the merge is Task Arithmetic plus noise. Drop rate and scaling are those
-of FusionBench's `method/dare`; its TIES variant scales by 0.5. Draws are seeded by `seed`, the expert's place in the list and the
-tensor's name: neither the order nor the number of tensors, nor how often one is read, changes them.
+The expectation of delta' is delta: with Task Arithmetic the merge is Task Arithmetic plus noise. Drop rate and scaling are
+FusionBench's (`method/dare`); its TIES variant scales by 0.5. Draws are seeded by `seed`, the expert's place in the list and
+the tensor's name: neither the order nor the number of tensors, nor how often one is read, changes them.
 """
 
 from __future__ import annotations

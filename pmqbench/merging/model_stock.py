@@ -5,10 +5,10 @@ is just a few fine-tuned models", arXiv 2403.19522).
     r      = n c / ((n - 1) c + 1)
     merged = base + r * mean_e delta_e
 
-As mergekit's `model_stock` (which is where the mean cosine of more than two experts comes from), but for a negative c: there the
-merge moves away from the experts, without bound as c nears -1 / (n - 1); here the tensor stays the base's. A task vector of zeros
-is at right angles to all others. One expert is its own merge. Made for experts of one task: those of different tasks have cosines
-near 0, and the merge stays close to the base.
+As mergekit's `model_stock` (where the mean cosine of more than two experts comes from), but for a negative c: there the merge
+moves away from the experts, without bound as c nears -1 / (n - 1); here the tensor stays the base's. A task vector of zeros is
+at right angles to all others. One expert is its own merge. Made for experts of one task: those of different tasks have
+cosines near 0, and the merge stays close to the base.
 """
 
 from __future__ import annotations

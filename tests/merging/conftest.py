@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pmqbench.checkpoints import Checkpoint, save_checkpoint
+from pmqbench.merging.engine import merge
 
 Tensors = dict[str, torch.Tensor]
 
@@ -37,3 +39,33 @@ def random_models() -> Callable[[int], tuple[Tensors, list[Tensors]]]:
         return base, tuned
 
     return models
+
+
+@pytest.fixture
+def agrees(write) -> Callable[..., None]:
+    """Asserts that a merge is what `expected(name, base, deltas)` computes of float64 arrays: base and stacked task vectors."""
+
+    def check(method, base: Tensors, experts: list[Tensors], expected, linear=(), atol: float = 1e-6) -> None:
+        merged = merge(method, write("base", base), [write(f"e{i}", e) for i, e in enumerate(experts)], linear)
+        worst = 0.0
+        for name, value in base.items():
+            origin = value.double().numpy()
+            deltas = np.stack([expert[name].double().numpy() - origin for expert in experts])
+            difference = np.abs(merged[name].double().numpy() - expected(name, origin, deltas)).max()
+            assert difference <= atol, name
+            worst = max(worst, difference)
+        print(f"{method}: largest difference {worst:.1e}")
+
+    return check
+
+
+@pytest.fixture
+def merged_vectors(write) -> Callable[..., list]:
+    """Merges task vectors of one tensor "w" on a base of zeros; the merged task vector as a nested list."""
+
+    def run(method, *deltas: list, linear=()) -> list:
+        experts = [{"w": torch.tensor(delta)} for delta in deltas]
+        files = [write(f"vector{i}", expert) for i, expert in enumerate(experts)]
+        return merge(method, write("zero", {"w": torch.zeros_like(experts[0]["w"])}), files, linear)["w"].tolist()
+
+    return run

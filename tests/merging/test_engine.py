@@ -135,11 +135,10 @@ STORED = {
 
 @every_method
 def test_packed_open_clip(method, write, tmp_path) -> None:
-    """Merging q, k, v under canonical names is merging the packed in_proj."""
+    """A packed checkpoint merges like a file of its canonical tensors."""
     generator = torch.Generator().manual_seed(0)
     base = {name: torch.randn(shape, generator=generator) for name, shape in STORED.items()}
     models = [base, *({n: v + 0.1 * torch.randn(v.shape, generator=generator) for n, v in base.items()} for _ in range(3))]
-    packed = merge(method, *_split([write(str(i), model) for i, model in enumerate(models)]))
     towers = []
     for i, model in enumerate(models):
         folder = tmp_path / f"model{i}"
@@ -147,11 +146,13 @@ def test_packed_open_clip(method, write, tmp_path) -> None:
         (folder / CONFIG).write_text(json.dumps(CLIP))
         write(f"model{i}/{WEIGHTS.removesuffix('.safetensors')}", model | {"logit_scale": torch.tensor(float(i))})
         towers.append(OpenClip().checkpoint(folder, f"tower {i}"))
-    canonical = merge(method, *_split(towers))
-    assert "encoder.layers.1.self_attn.k_proj.weight" in canonical
-    repacked = pack(canonical)
-    assert repacked.keys() == packed.keys()
-    assert all(torch.equal(repacked[name], packed[name]) for name in packed)
+    merged = merge(method, *_split(towers))
+    assert "encoder.layers.1.self_attn.k_proj.weight" in merged
+    assert pack(merged).keys() == base.keys()
+    apart = [{name: tower.tensor(name) for name in tower.names()} for tower in towers]
+    expected = merge(method, *_split([write(f"apart{i}", tensors) for i, tensors in enumerate(apart)]))
+    assert merged.keys() == expected.keys()
+    assert all(torch.equal(merged[name], expected[name]) for name in merged)
 
 
 def test_linear_weights_are_those_of_the_blocks(write, tmp_path) -> None:
