@@ -18,6 +18,7 @@ Passes over the experts: two for the clipping, six (three reads of each tensor t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -84,17 +85,16 @@ class Pcb(Merger):
 
     def _balance_range(self, models: Models, clips: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
         """Each expert's quantile q_e and largest value of what `_balances` gives."""
-        numel, experts = models.numel(), len(clips)
+        numel, highs = models.numel(), [-math.inf] * len(clips)
         rank = min(int(numel * (1 - self.ratio)), numel - 1) + 1
 
         def balances() -> Iterator[tuple[int, torch.Tensor]]:
             for name in models.names:
                 for expert, _, balance in _balances(models, name, clips):
+                    highs[expert] = max(highs[expert], float(balance.max()))
                     yield expert, balance
-                    yield experts + expert, balance
 
-        found = kth_smallest(balances, [rank] * experts + [numel] * experts, DIGITS)
-        return found[:experts], found[experts:]
+        return kth_smallest(balances, [rank] * len(clips), DIGITS), highs
 
 
 def _balances(models: Models, name: str, clips: list[tuple[float, float]]) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:

@@ -31,7 +31,7 @@ def kth_smallest(
             lowest = [low << bits for low in lowest]
         counts = torch.zeros(len(ranks), 1 << bits, dtype=torch.int64)
         for index, values in stream():
-            place = (_keys(values.flatten().view(torch.int32)) >> (rest - bits)) - lowest[index]
+            place = _keys(values.flatten().view(torch.int32)).bitwise_right_shift_(rest - bits).sub_(lowest[index])
             if rest < 32:
                 place = place[(place >= 0) & (place < 1 << bits)]
             counts[index] += torch.bincount(place, minlength=1 << bits)
@@ -46,7 +46,7 @@ def kth_smallest(
 
 def _keys(bits: torch.Tensor) -> torch.Tensor:
     """int32 patterns of floats -> integers that order as the floats do, and back: negative ones flip all but the sign bit."""
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return (bits >> 31).bitwise_and_(0x7FFFFFFF).bitwise_xor_(bits)
 
 
 def largest(tensor: torch.Tensor, count: int) -> torch.Tensor:
