@@ -37,7 +37,7 @@ class Dare(Merger):
         Field(description="Factor of the merged task vectors: one number for all experts, or a list with one per expert."),
     ] = 0.3
     drop_rate: Annotated[float, Field(ge=0, lt=1, description="Probability p of an entry to be dropped.")] = 0.5
-    base_method: Annotated[Literal["task_arithmetic", "ties"], Field(description="What merges the thinned task vectors.")] = (
+    of: Annotated[Literal["task_arithmetic", "ties"], Field(description="What merges the thinned task vectors.")] = (
         "task_arithmetic"
     )
     density: Annotated[
@@ -47,7 +47,7 @@ class Dare(Merger):
 
     def start(self, models: Models) -> MergeTensor:
         """Starts the base method on the thinned task vectors."""
-        if self.base_method == "ties":
+        if self.of == "ties":
             method: Merger = Ties(scaling=self.scaling, density=self.density)
         else:
             method = TaskArithmetic(scaling=self.scaling)

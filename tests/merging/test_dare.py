@@ -33,10 +33,10 @@ def test_an_entry_is_dropped_or_scaled_up(merged_vectors) -> None:
     assert abs(values.mean() - 1) < 5 * np.sqrt(3 / len(values))
 
 
-def test_nothing_dropped_is_the_base_method(merged_vectors) -> None:
+def test_nothing_dropped_is_the_of(merged_vectors) -> None:
     deltas = [3.0, -1.0, 0.5, 0.25, 2.0], [-2.0, -1.0, 0.5, 0.25, 2.0]
     assert merged_vectors(Dare(drop_rate=0.0, scaling=1.0), *deltas) == [1.0, -2.0, 1.0, 0.5, 4.0]
-    ties = Dare(drop_rate=0.0, scaling=0.5, base_method="ties", density=0.2)
+    ties = Dare(drop_rate=0.0, scaling=0.5, of="ties", density=0.2)
     assert merged_vectors(ties, *deltas) == merged_vectors(Ties(scaling=0.5, density=0.2), *deltas)
 
 
@@ -70,7 +70,7 @@ def test_agreement(n: int, rate: float, agrees, masks, random_models) -> None:
 
 
 def test_ties_reads_the_same_draws_in_all_its_passes(write, masks, random_models) -> None:
-    method = Dare(scaling=0.5, base_method="ties")
+    method = Dare(scaling=0.5, of="ties")
     base = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
     experts = [
         {name: expert[name] - origin[name] for name in origin} for origin, tuned in [random_models(3)] for expert in tuned
