@@ -1,12 +1,16 @@
 """Checkpoints on disk for the merging tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pmqbench.checkpoints import Checkpoint, save_checkpoint
+from pmqbench.merging.base import Merger
+from pmqbench.merging.engine import merge
+from tests.merging.matrices import LINEAR, MATRICES, Arrays
 
 Tensors = dict[str, torch.Tensor]
 
@@ -32,6 +36,34 @@ def random_models() -> Callable[[int], tuple[Tensors, list[Tensors]]]:
         base = {name: torch.randn(shape, generator=generator) for name, shape in SHAPES.items()}
         tuned = [
             {name: value + 0.02 * (e + 1) * torch.randn(value.shape, generator=generator) ** 3 for name, value in base.items()}
+            for e in range(experts)
+        ]
+        return base, tuned
+
+    return models
+
+
+@pytest.fixture
+def merge_arrays(write: Callable[[str, Tensors], Checkpoint]) -> Callable[..., dict[str, np.ndarray]]:
+    """Merges float64 arrays; values that float32 has are merged with float64's accuracy throughout."""
+
+    def merged(method: Merger, base: Arrays, experts: list[Arrays], linear: Collection[str] = LINEAR) -> Arrays:
+        models = [{name: torch.from_numpy(np.array(value, np.float64)) for name, value in m.items()} for m in (base, *experts)]
+        files = [write(f"model{i}", model) for i, model in enumerate(models)]
+        return {name: tensor.numpy() for name, tensor in merge(method, files[0], files[1:], linear).items()}
+
+    return merged
+
+
+@pytest.fixture
+def random_matrices() -> Callable[[int], tuple[Arrays, list[Arrays]]]:
+    """(base, experts) of float32 arrays with weights of linear layers, `LINEAR`, and other tensors."""
+
+    def models(experts: int) -> tuple[Arrays, list[Arrays]]:
+        random = np.random.default_rng(experts)
+        base = {name: random.normal(size=shape).astype(np.float32) for name, shape in MATRICES.items()}
+        tuned = [
+            {name: value + (0.1 * (e + 1) * random.normal(size=value.shape)).astype(np.float32) for name, value in base.items()}
             for e in range(experts)
         ]
         return base, tuned
