@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pmqbench.merging.base import Merger, MergeTensor
+from pmqbench.merging.spectral import svd
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +61,7 @@ class SingularValueCalibration(Merger):
     def _calibrate(self, change: torch.Tensor, name: str, models: Models) -> torch.Tensor:
         import torch
 
-        left, values, right = torch.linalg.svd(change, full_matrices=False)
+        left, values, right = svd(change)
         strengths = torch.zeros_like(values)
         for expert in range(len(models.labels)):
             delta = models.delta(expert, name).double()

@@ -47,6 +47,16 @@ def total(deltas: Deltas) -> torch.Tensor:
     return summed
 
 
+def svd(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """U (out, r), s (r,) falling, V (r, in) of a matrix (out, in) with r = min(out, in)."""
+    import torch
+
+    if matrix.shape[0] >= matrix.shape[1]:
+        return torch.linalg.svd(matrix, full_matrices=False)
+    right, values, left = torch.linalg.svd(matrix.T, full_matrices=False)  # LAPACK takes three times as long for wide ones
+    return left.T, values, right.T
+
+
 def leading(matrix: torch.Tensor, count: int, size: float | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The `count` largest singular values with their vectors, less those that are zero.
 
@@ -60,7 +70,7 @@ def leading(matrix: torch.Tensor, count: int, size: float | None = None) -> tupl
     """
     import torch
 
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    left, values, right = svd(matrix)
     largest = values[:1] if size is None else size
     noise = torch.finfo(values.dtype).eps * max(matrix.shape) * largest
     k = min(count, int((values > noise).sum()))
