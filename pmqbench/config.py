@@ -106,9 +106,9 @@ def with_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]
     if "$ref" in schema:
         schema = {**root["$defs"][schema["$ref"].rsplit("/", 1)[1]], **schema}
     if isinstance(value, Mapping):
-        properties = schema.get("properties", {})
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties") or {}
         filled = {key: copy.deepcopy(part["default"]) for key, part in properties.items() if "default" in part} | dict(value)
-        return {key: with_defaults(item, properties.get(key, {}), root) for key, item in filled.items()}
+        return {key: with_defaults(item, properties.get(key, others), root) for key, item in filled.items()}
     if isinstance(value, list):
         return [with_defaults(item, schema.get("items", {}), root) for item in value]
     return copy.deepcopy(value)
@@ -162,7 +162,8 @@ class _Targets:
 
     def _merge(self, name: str, config: Mapping[str, Any], where: str) -> MergeRecipe:
         candidates = tuple(config.get("tune_scaling", ()))
-        options = {key: value for key, value in config.items() if key not in ("method", "tune_scaling")}
+        own = ("method", "tune_scaling", "calibrate_singular_values")
+        options = {key: value for key, value in config.items() if key not in own}
         method = build_options(MERGERS, config["method"], options, where)
         if candidates and not hasattr(method, "scaling"):
             what = f'"{config["method"]}" has no scaling to choose.'
@@ -177,7 +178,8 @@ class _Targets:
             "experts": [{"task": task.name, "id": suite.expert_id(task)} for task in suite.tasks],
         }
         validation = [suite.evaluation(task) for task in suite.tasks] if candidates else ()
-        return MergeRecipe(name, config["method"], method, candidates, sources, validation)
+        calibration = config.get("calibrate_singular_values")
+        return MergeRecipe(name, config["method"], method, candidates, sources, validation, calibration)
 
     def _quantizer(self, name: str, config: Mapping[str, Any], bits: int, group: int | str, where: str) -> QuantRecipe:
         path = f"{where}.{check_name(name, where)}"

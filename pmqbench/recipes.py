@@ -47,6 +47,7 @@ class MergeRecipe:
         tune_scaling: candidates tried on the validation splits, or ().
         sources: what is merged: family, base, and the experts in order, since options may list a value for each.
         validation: of a tuned merge, what scalings are chosen by: each task's validation data, prompts and metric.
+        calibrate_singular_values: options of the calibration on top of the method, {"floor"}; None for none.
     """
 
     name: str
@@ -55,11 +56,14 @@ class MergeRecipe:
     tune_scaling: tuple[float, ...]
     sources: Mapping[str, Any] = field(repr=False)
     validation: Sequence[Any] = field(default=(), repr=False)
+    calibrate_singular_values: Mapping[str, float] | None = None
 
     @cached_property
     def id(self) -> str:
         """Folder name: covers method, options, base and experts, and what a tuned scaling is chosen from and by."""
         options = {"tuned": ""} if self.tune_scaling else changed_options(self.method)
+        if self.calibrate_singular_values:
+            options |= {"svc": self.calibrate_singular_values["floor"]}
         return slug(self.method_name, options, self.describe())
 
     def describe(self) -> dict[str, Any]:
@@ -67,7 +71,9 @@ class MergeRecipe:
         options = asdict(self.method)
         if self.tune_scaling:
             options["scaling"] = {"candidates": list(self.tune_scaling), "validation": list(self.validation)}
-        return {"method": self.method_name, "options": options, **self.sources}
+        calibration = self.calibrate_singular_values
+        on_top = {"calibrate_singular_values": dict(calibration)} if calibration else {}
+        return {"method": self.method_name, "options": options, **on_top, **self.sources}
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ MATTERS = {
     "a data source": (source, [("data", "a")]),
     "the base": (base, [("base",)]),
     "a value of a per-expert list": (swap_values, [("merge", "ta")]),
+    "calibrated singular values": (lambda c: c["merges"]["ta"].update(calibrate_singular_values={}), [("merge", "ta")]),
     "an option of a tuned merge": (lambda c: c["merges"]["tuned"].update(density=0.9), [("merge", "tuned")]),
     "a candidate": (lambda c: c["merges"]["tuned"]["tune_scaling"].append(0.7), [("merge", "tuned")]),
     "an option of a quantizer": (lambda c: c["quantizers"]["gptq"].update(damping=0.5), [("quantizer", "gptq")]),

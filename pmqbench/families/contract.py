@@ -96,8 +96,13 @@ def check_left_over(
 
 
 def warn_of_task_vector(expert: Checkpoint, base: Checkpoint) -> None:
-    """Warns of an expert that lies further from the base than fine-tuning takes a model; both have the same layout."""
+    """Warns of an expert that lies further from the base than fine-tuning takes a model, or not away from it at all.
+
+    Both have the same layout.
+    """
     ratio = task_vector_ratio(expert, base)
+    if ratio == 0:
+        log.warning("%s: its weights are the base's, so it adds nothing to a merge. Was it fine-tuned?", expert.label)
     if ratio > UNUSUAL_TASK_VECTOR:
         log.warning(
             "%s: its task vector is %.2f times as long as the base's weights (||expert - base|| / ||base||); after fine-tuning "

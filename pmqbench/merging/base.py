@@ -71,4 +71,8 @@ MERGERS: Registry[Any] = Registry("merging method", "pmqbench.merging")
 
 def merger_of(recipe: Mapping[str, Any]) -> Merger:
     """The method that `MergeRecipe.describe` describes."""
-    return build_options(MERGERS, recipe["method"], recipe["options"], "merge recipe")
+    from pmqbench.merging.singular_values import SingularValueCalibration
+
+    method = build_options(MERGERS, recipe["method"], recipe["options"], "merge recipe")
+    calibration = recipe.get("calibrate_singular_values")
+    return SingularValueCalibration(method=method, **calibration) if calibration else method

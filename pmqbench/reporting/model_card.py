@@ -70,6 +70,8 @@ class Card:
 def model_card(card: Card) -> str:
     """README.md as the hub reads it: a YAML head, then markdown."""
     method, options = card.quantizer["method"], card.quantizer["options"]
+    on_top = {key: card.merge[key] for key in ("calibrate_singular_values",) if key in card.merge}
+    merge_options = {**card.merge["options"], **on_top}
     head: dict[str, Any] = {
         "license": card.base.license or UNKNOWN_LICENSE,
         "library_name": "transformers",
@@ -94,7 +96,7 @@ def model_card(card: Card) -> str:
         "## Recipe\n\n"
         + _table(
             [
-                ("merge", f"`{card.merge['method']}` {_options(card.merge['options'])}"),
+                ("merge", f"`{card.merge['method']}` {_options(merge_options)}"),
                 ("quantizer", f"`{method}` {_options(options)}"),
                 ("calibration seed", "none enters" if card.seed is None else str(card.seed)),
                 ("base", str(card.base)),

@@ -60,7 +60,7 @@ class Row:
         """Whether a model of these recipes (`recipes.MergeRecipe`, `recipes.QuantRecipe` or None) is the published one."""
         return (
             kind == self.kind
-            and (self.merge is None or (_is(MERGERS, self.merge, merge) and not merge.tune_scaling))
+            and (self.merge is None or (_is(MERGERS, self.merge, merge) and _is_plain(merge)))
             and (self.quantizer is None or _is(QUANTIZERS, self.quantizer, quantizer))
         )
 
@@ -140,6 +140,11 @@ def _check(published: Published, where: str) -> None:
             raise ConfigError(what, where=place, remedy="Give one a task, or the average alone.")
         if row.source not in published.sources:
             raise ConfigError(f'unknown source "{row.source}".', where=place, remedy="Describe it under `sources`.")
+
+
+def _is_plain(merge: Any) -> bool:
+    """Whether a merge recipe is its method alone, with the options that the config gives."""
+    return not merge.tune_scaling and not merge.calibrate_singular_values
 
 
 def _is(registry: Registry[Any], stated: Recipe, ours: Any) -> bool:

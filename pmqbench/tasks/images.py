@@ -1,4 +1,4 @@
-"""From stored images to what a CLIP tower takes: RGB, short side resized (bicubic), centre crop; uint8 (3, size, size)."""
+"""From stored images to what a CLIP tower takes: upright RGB, short side resized (bicubic), centre crop; (3, size, size)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pmqbench.errors import DataError
 
@@ -31,7 +31,7 @@ def prepare(image: Image.Image, size: int) -> np.ndarray:
     """
     if image.mode.startswith(DEEP):
         raise ValueError(f"its pixels have more than 8 bits a colour, mode {image.mode}")
-    rgb = image.convert("RGB")
+    rgb = ImageOps.exif_transpose(image).convert("RGB")  # as the `datasets` library hands images out
     short = min(rgb.size)
     wide, high = (int(size * side / short) if side != short else size for side in rgb.size)
     if wide * high > (Image.MAX_IMAGE_PIXELS or float("inf")):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pmqbench.errors import NumericalError
-from pmqbench.evaluation.protocols.zero_shot import classify
+from pmqbench.evaluation.protocols.zero_shot import classify, load_head
 
 
 class Pixels(torch.nn.Module):
@@ -68,3 +69,15 @@ def test_a_head_without_projection_compares_the_features_themselves(case):
     plain = {name: tensor for name, tensor in head.items() if name != "projection"}
     projected = classify(Pixels(), head | {"projection": torch.eye(12)}, batches(images, labels, 8), "cpu", "")
     torch.testing.assert_close(classify(Pixels(), plain, batches(images, labels, 8), "cpu", "").loss, projected.loss)
+
+
+def test_classes_that_are_one_to_the_text_encoder_are_a_warning(tmp_path, caplog):
+    rows = torch.nn.functional.normalize(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
+    save_file({"classes": rows, "logit_scale": torch.tensor(1.0)}, tmp_path / "digits-0.safetensors")
+    load_head(tmp_path / "digits-0.safetensors")
+    assert caplog.messages == []
+    rows[3] = rows[1] * (1 + 1e-7)
+    save_file({"classes": rows, "logit_scale": torch.tensor(1.0)}, tmp_path / "digits-0.safetensors")
+    load_head(tmp_path / "digits-0.safetensors")
+    (message,) = caplog.messages
+    assert "head digits-0: classes 1 and 3 (counted from 0; 1 such pairs) are one to the text encoder" in message

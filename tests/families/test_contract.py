@@ -311,10 +311,13 @@ def test_a_tuned_text_tower_is_a_warning(clip, tmp_path, caplog):
     base, model = clip
     model.save_pretrained(tmp_path / "user")
     admitted(Clip(), tmp_path / "user", tmp_path / "expert", base)
-    assert caplog.messages == []
+    untuned = "expert digits: its weights are the base's, so it adds nothing to a merge. Was it fine-tuned?"
+    assert caplog.messages == [untuned]
+    caplog.clear()
     save_whole(model, tmp_path / "other", lambda t: t["text_model.final_layer_norm.bias"].add_(1))
     admitted(Clip(), tmp_path / "other", tmp_path / "second", base)
-    (message,) = caplog.messages
+    message, other = caplog.messages
+    assert other == untuned
     assert message.startswith('expert digits: 1 of its tensors (the first is "text_model.final_layer_norm.bias")')
 
 

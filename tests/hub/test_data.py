@@ -129,8 +129,9 @@ def test_a_suite_is_pinned_to_what_the_hub_has_now(here, tmp_path, monkeypatch, 
     ("revisions", "words"),
     [({"mnits": "a"}, 'Did you mean "mnist"'), ({"mine": "a"}, "the data of mine have no revisions: source local")],
 )
-def test_revisions_of_what_has_none(revisions, words):
-    mine = {"name": "mine", "classnames": ["a", "b"], "templates": ["{}"], "source": {"name": "local", "path": "x"}}
+def test_revisions_of_what_has_none(revisions, words, tmp_path):
+    source = {"name": "local", "path": str(tmp_path)}
+    mine = {"name": "mine", "classnames": ["a", "b"], "templates": ["{}"], "source": source}
     config = read_config(ROOT / "config" / "clip-vit-b32-ta8.yaml") | {"tasks": ["mnist", mine], "data_revisions": revisions}
     with pytest.raises(ConfigError, match=words):
         load_suite(config)

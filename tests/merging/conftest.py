@@ -1,6 +1,6 @@
 """Checkpoints on disk for the merging tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from pmqbench.checkpoints import Checkpoint, save_checkpoint
+from pmqbench.merging.base import Merger
 from pmqbench.merging.engine import merge
+from tests.merging.matrices import LINEAR, MATRICES, Arrays
 
 Tensors = dict[str, torch.Tensor]
 
@@ -45,7 +47,7 @@ def random_models() -> Callable[[int], tuple[Tensors, list[Tensors]]]:
 def agrees(write) -> Callable[..., None]:
     """Asserts that a merge is what `expected(name, base, deltas)` computes of float64 arrays: base and stacked task vectors."""
 
-    def check(method, base: Tensors, experts: list[Tensors], expected, linear=(), atol: float = 1e-6) -> None:
+    def check(method: Merger, base: Tensors, experts: list[Tensors], expected, linear=(), atol: float = 1e-6) -> None:
         merged = merge(method, write("base", base), [write(f"e{i}", e) for i, e in enumerate(experts)], linear)
         worst = 0.0
         for name, value in base.items():
@@ -63,9 +65,37 @@ def agrees(write) -> Callable[..., None]:
 def merged_vectors(write) -> Callable[..., list]:
     """Merges task vectors of one tensor "w" on a base of zeros; the merged task vector as a nested list."""
 
-    def run(method, *deltas: list, linear=()) -> list:
+    def run(method: Merger, *deltas: list, linear=()) -> list:
         experts = [{"w": torch.tensor(delta)} for delta in deltas]
         files = [write(f"vector{i}", expert) for i, expert in enumerate(experts)]
         return merge(method, write("zero", {"w": torch.zeros_like(experts[0]["w"])}), files, linear)["w"].tolist()
 
     return run
+
+
+@pytest.fixture
+def merge_arrays(write: Callable[[str, Tensors], Checkpoint]) -> Callable[..., dict[str, np.ndarray]]:
+    """Merges float64 arrays; values that float32 has are merged with float64's accuracy throughout."""
+
+    def merged(method: Merger, base: Arrays, experts: list[Arrays], linear: Collection[str] = LINEAR) -> Arrays:
+        models = [{name: torch.from_numpy(np.array(value, np.float64)) for name, value in m.items()} for m in (base, *experts)]
+        files = [write(f"model{i}", model) for i, model in enumerate(models)]
+        return {name: tensor.numpy() for name, tensor in merge(method, files[0], files[1:], linear).items()}
+
+    return merged
+
+
+@pytest.fixture
+def random_matrices() -> Callable[[int], tuple[Arrays, list[Arrays]]]:
+    """(base, experts) of float32 arrays with weights of linear layers, `LINEAR`, and other tensors."""
+
+    def models(experts: int) -> tuple[Arrays, list[Arrays]]:
+        random = np.random.default_rng(experts)
+        base = {name: random.normal(size=shape).astype(np.float32) for name, shape in MATRICES.items()}
+        tuned = [
+            {name: value + (0.1 * (e + 1) * random.normal(size=value.shape)).astype(np.float32) for name, value in base.items()}
+            for e in range(experts)
+        ]
+        return base, tuned
+
+    return models

@@ -33,7 +33,7 @@ def test_an_entry_is_dropped_or_scaled_up(merged_vectors) -> None:
     assert abs(values.mean() - 1) < 5 * np.sqrt(3 / len(values))
 
 
-def test_nothing_dropped_is_the_of(merged_vectors) -> None:
+def test_nothing_dropped_is_plain_merging(merged_vectors) -> None:
     deltas = [3.0, -1.0, 0.5, 0.25, 2.0], [-2.0, -1.0, 0.5, 0.25, 2.0]
     assert merged_vectors(Dare(drop_rate=0.0, scaling=1.0), *deltas) == [1.0, -2.0, 1.0, 0.5, 4.0]
     ties = Dare(drop_rate=0.0, scaling=0.5, of="ties", density=0.2)

@@ -1,6 +1,7 @@
 """The files of published numbers, and which of our models they are compared with."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -127,6 +128,7 @@ MERGES = {
     "strong": merge("strong", "task_arithmetic", TaskArithmetic(scaling=0.5)),
     "tuned": merge("tuned", "task_arithmetic", TaskArithmetic(), (0.1, 0.2)),
     "average": merge("average", "simple_average", SimpleAverage()),
+    "calibrated": replace(TA, name="calibrated", calibrate_singular_values={"floor": 0.1}),
 }
 QUANTIZERS = {
     "gptq": quantizer("g4", "gptq", Gptq(bits=4)),
@@ -172,6 +174,7 @@ def test_a_source_that_states_no_merge_is_compared_with_every_merge():
         "strong",
         "tuned",
         "average",
+        "calibrated",
     ]
 
 

@@ -338,3 +338,11 @@ def test_all_image_definitions_are_as_published():
     }
     assert all(word in load_task(name).classnames for name, word in spelled.items())
     assert all(len(set(task.classnames)) == len(task.classnames) for task in tasks if task.name != "stanford-cars")
+
+
+def test_a_turned_photograph_is_put_upright(tmp_path):
+    image = photograph("RGB", 40, 30)
+    exif = Image.Exif()
+    exif[Image.ExifTags.Base.Orientation] = 6  # the camera was turned: rotate by 270 degrees to see it upright
+    image.save(tmp_path / "turned.png", exif=exif)
+    assert (decode(tmp_path / "turned.png", 16, "x") == prepare(image.transpose(Image.Transpose.ROTATE_270), 16)).all()

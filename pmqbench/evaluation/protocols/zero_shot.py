@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pmqbench.families.base import BlockModel
 
     Examples = tuple[dict[str, Tensor], Tensor, Tensor]
+
+log = logging.getLogger(__name__)
+
+SAME = 1 - 1e-6  # cosine of two class embeddings that differ by rounding alone
 
 
 @PROTOCOLS.register("zero_shot")
@@ -38,11 +43,9 @@ class ZeroShot:
 
     def examples(self, split: Path, assets: Assets) -> Examples:
         """Head, images, labels."""
-        from safetensors.torch import load_file
-
         from pmqbench.tasks.splits import load_split
 
-        return (load_file(assets.head), *load_split(split))
+        return (load_head(assets.head), *load_split(split))
 
     def evaluate(self, model: BlockModel, examples: Examples, metric: str, batch_size: int, device: str, where: str) -> Score:
         """Top-1 accuracy and cross-entropy."""
@@ -68,6 +71,19 @@ class Outcome:
         accuracy = self.correct.double().mean().item()
         error = (accuracy * (1 - accuracy) / len(self.correct)) ** 0.5
         return Score(accuracy, error, len(self.correct), self.correct.numpy(), self.loss.double().mean().item())
+
+
+def load_head(path: Path) -> dict[str, Tensor]:
+    """A zero-shot head; a warning for classes with one embedding, of which only the first can ever be an answer."""
+    from safetensors.torch import load_file
+
+    head = load_file(path)
+    cosines = (head["classes"] @ head["classes"].T).triu(1)
+    first, second = (cosines > SAME).nonzero(as_tuple=True)
+    if len(first):
+        message = "head %s: classes %d and %d (counted from 0; %d such pairs) are one to the text encoder. Reword their names."
+        log.warning(message, path.stem, first[0], second[0], len(first))
+    return head
 
 
 def classify(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmqbench.evaluation.base import PROTOCOLS, Assets, Score
-from pmqbench.evaluation.protocols.zero_shot import Outcome, classify
+from pmqbench.evaluation.protocols.zero_shot import Outcome, classify, load_head
 from pmqbench.tasks.kinds.text_classification import TextClassificationTask
 
 if TYPE_CHECKING:
@@ -41,13 +41,12 @@ class ZeroShotText:
     def examples(self, split: Path, assets: Assets) -> Examples:
         """Head, token ids of each text, labels."""
         import torch
-        from safetensors.torch import load_file
 
         from pmqbench.tasks.text import encode, encoder_tokenizer, load_examples
 
         texts, labels = zip(*load_examples(split), strict=True)
         return (
-            load_file(assets.head),
+            load_head(assets.head),
             encode(encoder_tokenizer(assets.base), texts),
             torch.tensor([int(label) for label in labels]),
         )
