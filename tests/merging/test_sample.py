@@ -13,14 +13,14 @@ from tests.pages import load_sample
 def method(tmp_path, monkeypatch):
     monkeypatch.setattr(MERGERS, "_classes", dict(MERGERS._classes))
     load_sample("docs/merging.md", "MERGERS.register", tmp_path)
-    return build_options(MERGERS, "largest_change", {"scaling": 0.5}, "merges.mine")
+    return build_options(MERGERS, "unanimous", {"scaling": 0.5}, "merges.mine")
 
 
-def test_the_largest_entries_are_chosen(method, write, random_models):
+def test_what_all_agree_on_is_added(method, write, random_models):
     base, experts = random_models(3)
     merged = merge(method, write("base", base), [write(f"e{i}", expert) for i, expert in enumerate(experts)])
     assert merged.keys() == base.keys()
     for name, value in merged.items():
         deltas = torch.stack([expert[name].double() - base[name].double() for expert in experts])
-        largest = deltas.gather(0, deltas.abs().argmax(0, keepdim=True))[0]
-        torch.testing.assert_close(value.double(), base[name].double() + 0.5 * largest, rtol=1e-6, atol=1e-6)
+        agreed = torch.where((deltas > 0).all(0) | (deltas < 0).all(0), deltas.sum(0), 0)
+        torch.testing.assert_close(value.double(), base[name].double() + 0.5 * agreed, rtol=1e-6, atol=1e-6)
