@@ -1,6 +1,6 @@
 """Checkpoints on disk for the merging tests."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,15 @@ from tests.merging.matrices import LINEAR, MATRICES, Arrays
 Tensors = dict[str, torch.Tensor]
 
 SHAPES = {"b.weight": (40, 30), "a.weight": (7, 11, 3), "a.bias": (7,), "scale": ()}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The tensors are small: more threads only wait for each other, for minutes where the cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
