@@ -8,7 +8,6 @@ model of a suite. transformers is imported for heads alone.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +20,10 @@ from pmqbench.families.base import FAMILIES
 from pmqbench.families.contract import check_left_over
 from pmqbench.families.files import TOKENIZER, Deployed, ModelFiles, link, read_object
 from pmqbench.families.vision_config import (
-    INTERPOLATIONS,
     VisionConfig,
-    check_pixels,
     checked,
     deployed_tower,
+    preprocessing,
     side,
     stored_config,
     stored_preprocessor,
@@ -224,33 +222,6 @@ def vision_config(config: Mapping[str, Any], pixels: Mapping[str, Any] = OPENAI,
         ),
         where,
     )
-
-
-def preprocessing(preprocessor: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The fields of VisionConfig that a preprocessor tells: mean, std and how images are resized.
-
-    Raises:
-        DataError: it does not take pixels to (x / 255 - mean) / std.
-    """
-    wrong = [f"{key} is missing" for key in ("image_mean", "image_std") if not isinstance(preprocessor.get(key), list)]
-    wrong += [f"{key} is off" for key in ("do_normalize", "do_rescale") if preprocessor.get(key, True) is not True]
-    factor = preprocessor.get("rescale_factor", 1 / 255)
-    usual = isinstance(factor, float) and math.isclose(factor, 1 / 255, rel_tol=1e-3)
-    wrong += [] if usual else [f"rescale_factor is {factor}"]
-    number, size = preprocessor.get("resample"), preprocessor.get("size")
-    interpolations = {None: VisionConfig.interpolation, **dict(enumerate(INTERPOLATIONS))}
-    wrong += [] if number in interpolations else [f"resample is {number}"]
-    if wrong:
-        remedy = "Give the image_mean and image_std that the model was trained with, for pixels on the 0..1 scale."
-        raise DataError(f"{'; '.join(wrong)}.", where=where, remedy=remedy)
-    mean, std = preprocessor["image_mean"], preprocessor["image_std"]
-    check_pixels(mean, std, where)
-    return {
-        "mean": tuple(mean),
-        "std": tuple(std),
-        "interpolation": interpolations[number],
-        "resize": "squash" if isinstance(size, Mapping) and "height" in size else "shortest",
-    }
 
 
 def load_clip(folder: Path) -> CLIPModel:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +103,33 @@ def check_pixels(mean: Any, std: Any, where: str) -> None:
         wrong = [f"std is {std}, and pixels are divided by it"]
     if wrong:
         raise DataError(f"{'; '.join(wrong)}.", where=where, remedy="Give those that the model was trained with.")
+
+
+def preprocessing(preprocessor: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of VisionConfig that transformers' preprocessor tells: mean, std and how images are resized.
+
+    Raises:
+        DataError: it does not take pixels to (x / 255 - mean) / std.
+    """
+    wrong = [f"{key} is missing" for key in ("image_mean", "image_std") if not isinstance(preprocessor.get(key), list)]
+    wrong += [f"{key} is off" for key in ("do_normalize", "do_rescale") if preprocessor.get(key, True) is not True]
+    factor = preprocessor.get("rescale_factor", 1 / 255)
+    usual = isinstance(factor, float) and math.isclose(factor, 1 / 255, rel_tol=1e-3)
+    wrong += [] if usual else [f"rescale_factor is {factor}"]
+    number, size = preprocessor.get("resample"), preprocessor.get("size")
+    interpolations = {None: VisionConfig.interpolation, **dict(enumerate(INTERPOLATIONS))}
+    wrong += [] if number in interpolations else [f"resample is {number}"]
+    if wrong:
+        remedy = "Give the image_mean and image_std that the model was trained with, for pixels on the 0..1 scale."
+        raise DataError(f"{'; '.join(wrong)}.", where=where, remedy=remedy)
+    mean, std = preprocessor["image_mean"], preprocessor["image_std"]
+    check_pixels(mean, std, where)
+    return {
+        "mean": tuple(mean),
+        "std": tuple(std),
+        "interpolation": interpolations[number],
+        "resize": "squash" if isinstance(size, Mapping) and "height" in size else "shortest",
+    }
 
 
 def side(value: Any, key: str, where: str) -> Any:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 # Scaling coefficients above 2.5 are unheard of; the range is there to catch "30" meant as a percentage.
 Coefficient: TypeAlias = Annotated[float, Field(ge=-10, le=10)]
+Scaling: TypeAlias = Annotated[
+    Coefficient | list[Coefficient],
+    Field(description="Factor of what is added to the base: one number for all experts, or a list with one per expert."),
+]
 MergeTensor: TypeAlias = "Callable[[str], torch.Tensor]"
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from pmqbench.merging.base import MERGERS, Coefficient, Merger, MergeTensor
+from pmqbench.merging.base import MERGERS, Merger, MergeTensor, Scaling
 from pmqbench.merging.selection import largest
 from pmqbench.merging.task_arithmetic import TaskArithmetic
 
@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 class Breadcrumbs(Merger):
     """Task Arithmetic of masked task vectors (the module's docstring has the mask)."""
 
-    scaling: Annotated[
-        Coefficient | list[Coefficient],
-        Field(description="Factor s_e of the masked task vectors: one number for all experts, or a list with one per expert."),
-    ] = 1.0
+    scaling: Scaling = 1.0
     keep: Annotated[
         float, Field(gt=0, le=1, description="Share of a row's entries that stay: the largest but the removed.")
     ] = 0.1

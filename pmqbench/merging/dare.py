@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pmqbench.merging.base import MERGERS, Coefficient, Merger, MergeTensor
+from pmqbench.merging.base import MERGERS, Merger, MergeTensor, Scaling
 from pmqbench.merging.task_arithmetic import TaskArithmetic
 from pmqbench.merging.ties import Ties
 
@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 class Dare(Merger):
     """Task Arithmetic or TIES of randomly thinned task vectors (the module's docstring has the formulas)."""
 
-    scaling: Annotated[
-        Coefficient | list[Coefficient],
-        Field(description="Factor of the merged task vectors: one number for all experts, or a list with one per expert."),
-    ] = 0.3
+    scaling: Scaling = 0.3
     drop_rate: Annotated[float, Field(ge=0, lt=1, description="Probability p of an entry to be dropped.")] = 0.5
     of: Annotated[Literal["task_arithmetic", "ties"], Field(description="What merges the thinned task vectors.")] = (
         "task_arithmetic"

@@ -15,11 +15,9 @@ One pass, one decomposition a matrix.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from pmqbench.merging.base import MERGERS, Coefficient, Merger, MergeTensor
+from pmqbench.merging.base import MERGERS, Merger, MergeTensor, Scaling
 from pmqbench.merging.spectral import Deltas, leading, merge_matrices, total
 
 if TYPE_CHECKING:
@@ -33,10 +31,7 @@ if TYPE_CHECKING:
 class IsoC(Merger):
     """Every direction of the summed task vectors at their mean strength."""
 
-    scaling: Annotated[
-        Coefficient | list[Coefficient],
-        Field(description="Factor s_t of the task vectors: one number for all experts, or a list with one per expert."),
-    ] = 1.0
+    scaling: Scaling = 1.0
 
     def start(self, models: Models) -> MergeTensor:
         """Needs no pass beforehand: a tensor's singular values need that tensor alone."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from pmqbench.merging.base import MERGERS, Coefficient, Merger, MergeTensor
+from pmqbench.merging.base import MERGERS, Merger, MergeTensor, Scaling
 from pmqbench.merging.spectral import Deltas, isometry, leading, merge_matrices, total
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ if TYPE_CHECKING:
 class IsoCts(Merger):
     """Directions of the sum and directions of each task that the sum lacks, all at their mean strength."""
 
-    scaling: Annotated[
-        Coefficient | list[Coefficient],
-        Field(description="Factor s_t of the task vectors: one number for all experts, or a list with one per expert."),
-    ] = 1.0
+    scaling: Scaling = 1.0
     common_fraction: Annotated[
         float, Field(ge=0, le=1, description="Share of a matrix's singular directions that all tasks have in common.")
     ] = 0.8

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from pmqbench.merging.base import MERGERS, Coefficient, Merger, MergeTensor, per_expert
+from pmqbench.merging.base import MERGERS, Merger, MergeTensor, Scaling, per_expert
 from pmqbench.merging.selection import kth_smallest
 
 if TYPE_CHECKING:
@@ -43,10 +43,7 @@ DIGITS = (11, 11, 10)
 class Pcb(Merger):
     """Weighted mean of clipped task vectors (the module's docstring has the formulas)."""
 
-    scaling: Annotated[
-        Coefficient | list[Coefficient],
-        Field(description="Factor s_e of the clipped task vectors: one number for all experts, or a list with one per expert."),
-    ] = 1.2
+    scaling: Scaling = 1.2
     ratio: Annotated[float, Field(gt=0, le=1, description="Share of an expert's entries with a weight.")] = 0.05
     clip: Annotated[
         float, Field(ge=0, lt=0.5, description="Share of an expert's magnitudes clipped at either end of their range.")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from pmqbench.merging.base import MERGERS, Coefficient, Merger, MergeTensor, per_expert
+from pmqbench.merging.base import MERGERS, Merger, MergeTensor, Scaling, per_expert
 
 if TYPE_CHECKING:
     import torch
@@ -20,10 +18,7 @@ if TYPE_CHECKING:
 class TaskArithmetic(Merger):
     """merged = base + sum_e s_e (expert_e - base)."""
 
-    scaling: Annotated[
-        Coefficient | list[Coefficient],
-        Field(description="Factor s_e of the task vectors: one number for all experts, or a list with one per expert."),
-    ] = 0.3
+    scaling: Scaling = 0.3
 
     def start(self, models: Models) -> MergeTensor:
         """Needs no pass beforehand: a tensor's task vectors need that tensor alone."""

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pmqbench.merging.base import MERGERS, Coefficient, Merger, MergeTensor, per_expert
+from pmqbench.merging.base import MERGERS, Merger, MergeTensor, Scaling, per_expert
 from pmqbench.merging.selection import kth_smallest, largest
 
 if TYPE_CHECKING:
@@ -49,10 +49,7 @@ log = logging.getLogger(__name__)
 class Ties(Merger):
     """TIES-Merging; the defaults are FusionBench's (the module's docstring has the formulas)."""
 
-    scaling: Annotated[
-        Coefficient | list[Coefficient],
-        Field(description="Factor s_e of the agreeing entries: one number for all experts, or a list with one per expert."),
-    ] = 0.3
+    scaling: Scaling = 0.3
     density: Annotated[float, Field(gt=0, le=1, description="Share of a task vector's entries that trimming keeps.")] = 0.2
     trim: Annotated[
         Literal["global", "tensor"],

@@ -19,11 +19,9 @@ One pass; T + 2 decompositions a matrix, in memory U and V, which are no larger 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from pmqbench.merging.base import MERGERS, Coefficient, Merger, MergeTensor
+from pmqbench.merging.base import MERGERS, Merger, MergeTensor, Scaling
 from pmqbench.merging.spectral import Deltas, isometry, leading, merge_matrices
 
 if TYPE_CHECKING:
@@ -37,10 +35,7 @@ if TYPE_CHECKING:
 class TsvM(Merger):
     """Adds the experts' leading singular vectors, orthogonal to each other; the default scaling is FusionBench's."""
 
-    scaling: Annotated[
-        Coefficient | list[Coefficient],
-        Field(description="Factor s_t of the task vectors: one number for all experts, or a list with one per expert."),
-    ] = 1.0
+    scaling: Scaling = 1.0
 
     def start(self, models: Models) -> MergeTensor:
         """Needs no pass beforehand: a tensor's singular vectors need that tensor alone."""
