@@ -8,29 +8,30 @@ from typing import Any
 
 from pmqbench.tasks.definitions import Task
 from pmqbench.workflow.layout import DATA, EVALUATIONS, Layout, Model
-from pmqbench.workflow.stages import Plan, Stages
+from pmqbench.workflow.quantizations import Quantizations
+from pmqbench.workflow.stages import Plan
 
 
 @dataclass(frozen=True)
 class Evaluations:
-    """What the rules of evaluation are made of; `stages` make the models."""
+    """What the rules of evaluation are made of; `quantizations` make the models."""
 
-    stages: Stages
+    quantizations: Quantizations
 
     @property
     def layout(self) -> Layout:
         """Of the suite."""
-        return self.stages.layout
+        return self.quantizations.layout
 
     @cached_property
     def in_one_job(self) -> list[str]:
-        """<merge>/<quantizer> whose seeds one job evaluates; as `Stages.in_one_job`."""
-        code, anew = self.code(), set(self.stages.in_one_job)
+        """Folders below results/quantized whose seeds one job evaluates; as `Quantizations.in_one_job`."""
+        code, anew = self.code(), self.quantizations.anew()
 
         def evaluated(model: Model) -> bool:
-            return any(self.stages.code_of(record) == code for record in self.layout.record_files(model))
+            return any(self.quantizations.stages.code_of(record) == code for record in self.layout.record_files(model))
 
-        small = [(path, models) for path, models in self.stages.calibrated() if self.layout.suite.batch_jobs]
+        small = [(path, models) for path, models in self.quantizations.seeded().items() if self.layout.suite.batch_jobs]
         return [path for path, models in small if path in anew or not any(map(evaluated, models))]
 
     def alone(self) -> list[str]:
@@ -90,7 +91,7 @@ class Evaluations:
     def _models(self, wildcards: Any) -> list[Model]:
         if wildcards.get("model"):
             return [self.layout.models[wildcards.model]]
-        return self.stages.made(*self.stages.recipes(wildcards.quantized), wildcards)
+        return self.quantizations.made(wildcards)
 
     def _tasks(self, wildcards: Any) -> list[Task]:
         """The wildcard's task, the expert's own, or all of them where one job does all."""
