@@ -4,7 +4,7 @@
 rule quantize_model:
     input:
         merged=QUANTIZATIONS.merged_files,
-        tuning=QUANTIZATIONS.tuning_file,
+        tuning=QUANTIZATIONS.tuning_files,
     output:
         LAYOUT.quantized_files(f"{QUANTIZED}/{{quantized}}"),
     log:
@@ -26,7 +26,7 @@ rule quantize_model:
 use rule quantize_model as calibrate_model with:
     input:
         merged=QUANTIZATIONS.merged_files,
-        tuning=QUANTIZATIONS.tuning_file,
+        tuning=QUANTIZATIONS.tuning_files,
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
         base=LAYOUT.base_files(),
@@ -42,11 +42,7 @@ use rule quantize_model as calibrate_model with:
 
 use rule calibrate_model as calibrate_seeds with:
     output:
-        [
-            file
-            for folder in QUANTIZATIONS.seed_folders()
-            for file in LAYOUT.quantized_files(folder)
-        ],
+        QUANTIZATIONS.seed_files(),
     log:
         "results/logs/calibrate_seeds/{quantized}.log",
     benchmark:
@@ -79,6 +75,66 @@ rule tune_quantizer:
         code=QUANTIZATIONS.tuning_code,
     script:
         "../scripts/tune_quantizer.py"
+
+
+# A method's recipes of a merge in one job, in suites whose work is shorter than a job's imports.
+for BATCH in QUANTIZATIONS.batches:
+
+    rule:
+        name:
+            f"calibrate_{BATCH.method}"
+        input:
+            merged=LAYOUT.model_files(f"{MERGED}/{{merge}}"),
+            tuning=QUANTIZATIONS.batch_tuning_files(BATCH),
+            experts=LAYOUT.expert_files(),
+            data=LAYOUT.split_files("train"),
+            base=LAYOUT.base_files(),
+        output:
+            QUANTIZATIONS.seed_files(BATCH),
+        log:
+            f"results/logs/calibrate_{BATCH.method}/{{merge}}.log",
+        benchmark:
+            f"results/benchmarks/calibrate_{BATCH.method}/{{merge}}.jsonl"
+        wildcard_constraints:
+            merge=any_of(BATCH.merges),
+        conda:
+            "../envs/pmqbench.yaml"
+        threads: JOB_THREADS
+        params:
+            plan=QUANTIZATIONS.batch_plan(BATCH),
+            code=QUANTIZATIONS.quantizer_code(BATCH.recipes[0]),
+        script:
+            "../scripts/quantize_model.py"
+
+
+for BATCH in QUANTIZATIONS.tuning_batches:
+
+    rule:
+        name:
+            f"tune_{BATCH.method}"
+        input:
+            **LAYOUT.protocol_inputs(SUITE.tasks),
+            merged=LAYOUT.model_files(f"{MERGED}/{{merge}}"),
+            experts=LAYOUT.expert_files(),
+            data=LAYOUT.split_files("train"),
+            validation=LAYOUT.split_files("validation"),
+            base=LAYOUT.base_files(),
+        output:
+            QUANTIZATIONS.choices(BATCH),
+        log:
+            f"results/logs/tune_{BATCH.method}/{{merge}}.log",
+        benchmark:
+            f"results/benchmarks/tune_{BATCH.method}/{{merge}}.jsonl"
+        wildcard_constraints:
+            merge=any_of(BATCH.merges),
+        conda:
+            "../envs/pmqbench.yaml"
+        threads: JOB_THREADS
+        params:
+            plan=QUANTIZATIONS.batch_tuning_plan(BATCH),
+            code=QUANTIZATIONS.choice_code(BATCH.recipes[0]),
+        script:
+            "../scripts/tune_quantizer.py"
 
 
 rule refine_model:

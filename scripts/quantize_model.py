@@ -17,22 +17,23 @@ def main(job):
     device = start_torch(job.threads)
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
-    recipe = dict(plan["recipe"])
-    if job.input.tuning:
-        recipe["options"] = recipe["options"] | read_json(job.input.tuning[0])["chosen"]
-    method = quantizer_of(recipe)
     merged, experts = Path(plan["merged"]), experts_of(family, plan, device)
     inputs = {"merged": merged / family.weights_file, **weights_of(family, plan)}
-    for wanted in plan["models"]:
-        started = time.perf_counter()
-        folder, seed = Path(wanted["folder"]), wanted["seed"]
-        calibration, counts = ({}, {}) if seed is None else draw(family, plan, method.calibration_samples, seed)
-        quantized = quantize_model(family.build(merged, "merged model").to(device), method, calibration, experts)
-        family.save(folder, quantized.tensors, merged, {"method": recipe["method"]})
-        size = save_packed(folder / "packed.safetensors", quantized.tensors, quantized.codes)
-        write_json(folder / "layers.json", quantized.records)
-        made_of = {"quantizer": recipe, "seed": seed, "calibration_samples": counts}
-        write_manifest(job, folder, Made(made_of, inputs, started, size, device))
+    for wanted in plan["recipes"]:
+        recipe = dict(wanted["recipe"])
+        if wanted["tuning"]:
+            recipe["options"] = recipe["options"] | read_json(wanted["tuning"])["chosen"]
+        method = quantizer_of(recipe)
+        for model in wanted["models"]:
+            started = time.perf_counter()
+            folder, seed = Path(model["folder"]), model["seed"]
+            calibration, counts = ({}, {}) if seed is None else draw(family, plan, method.calibration_samples, seed)
+            quantized = quantize_model(family.build(merged, "merged model").to(device), method, calibration, experts)
+            family.save(folder, quantized.tensors, merged, {"method": recipe["method"]})
+            size = save_packed(folder / "packed.safetensors", quantized.tensors, quantized.codes)
+            write_json(folder / "layers.json", quantized.records)
+            made_of = {"quantizer": recipe, "seed": seed, "calibration_samples": counts}
+            write_manifest(job, folder, Made(made_of, inputs, started, size, device))
 
 
 run_job(main, snakemake)

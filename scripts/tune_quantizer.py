@@ -17,21 +17,24 @@ SEED = 0  # of the draw that all candidates see; models of every calibration see
 
 
 def main(job):
-    started, device = time.perf_counter(), start_torch(job.threads)
+    device = start_torch(job.threads)
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
-    recipe, merged = plan["recipe"], Path(plan["merged"])
-    experts, validation = experts_of(family, plan, device), Validation(family, plan, device)
+    merged, experts = Path(plan["merged"]), experts_of(family, plan, device)
+    validation = Validation(family, plan, device)
+    for path, wanted in zip(job.output, plan["recipes"], strict=True):
+        started = time.perf_counter()
 
-    def values(candidate):
-        method = quantizer_of(recipe | {"options": recipe["options"] | candidate})
-        calibration = draw(family, plan, method.calibration_samples, SEED)[0] if method.calibrated else {}
-        model = family.build(merged, "merged model").to(device)
-        quantize_model(model, method, calibration, experts)
-        return validation.values(model, str(candidate))
+        def values(candidate, recipe=wanted["recipe"]):
+            method = quantizer_of(recipe | {"options": recipe["options"] | candidate})
+            calibration = draw(family, plan, method.calibration_samples, SEED)[0] if method.calibrated else {}
+            model = family.build(merged, "merged model").to(device)
+            quantize_model(model, method, calibration, experts)
+            return validation.values(model, str(candidate))
 
-    choice = choose(plan["candidates"], values)
-    write_json(job.output[0], choice | {"seconds": round(time.perf_counter() - started, 3)})
+        choice = choose(wanted["candidates"], values)
+        made = {"seconds": round(time.perf_counter() - started, 3), "code": job.params.code}
+        write_json(path, choice | made)
 
 
 run_job(main, snakemake)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,19 @@ from pmqbench.refinement.base import REFINERS
 from pmqbench.targets import candidates_of
 from pmqbench.workflow.layout import MERGED, QUANTIZED, STATES, Layout, Model
 from pmqbench.workflow.stages import Plan, Stages
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Recipes of one method, and the merges that one job each does all of them for."""
+
+    method: str
+    recipes: tuple[QuantRecipe, ...]
+    merges: tuple[str, ...]
+
+    def paths(self, *merges: str) -> list[str]:
+        """<merge>/<quantizer> of every recipe, for all merges or the given ones."""
+        return [f"{merge}/{recipe.id}" for merge in merges or self.merges for recipe in self.recipes]
 
 
 @dataclass(frozen=True)
@@ -37,21 +50,29 @@ class Quantizations:
         return {path: models for path, models in self.layout.quantized.items() if models[0].seed is not None}
 
     @cached_property
+    def batches(self) -> list[Batch]:
+        """Jobs of several recipes: in a suite of small jobs, a method's recipes of a merge of which nothing is there yet."""
+        return self._batches(self._anew, lambda recipe: recipe.method.calibrated)
+
+    @cached_property
     def in_one_job(self) -> list[str]:
         """<merge>/<quantizer> whose seeds one job calibrates: in a suite of small jobs, all that no seed stays as it is of.
 
         With some seeds there, made by today's code, each is a job of its own, so that a new one is computed alone.
         """
-        return [path for path, models in self.calibrated().items() if self._anew(models)]
+        batched = {path for batch in self.batches for path in batch.paths()}
+        return [path for path, models in self.calibrated().items() if path not in batched and self._anew(models)]
 
     def one_by_one(self) -> list[str]:
         """<merge>/<quantizer> whose seeds are a job each."""
-        together = set(self.in_one_job)
+        together = {*self.in_one_job, *(path for batch in self.batches for path in batch.paths())}
         return [path for path in self.calibrated() if path not in together]
 
-    def seed_folders(self) -> list[str]:
-        """Folders of all seeds, by the wildcard `quantized`."""
-        return [f"{QUANTIZED}/{{quantized}}/seed-{seed}" for seed in self.layout.suite.seeds]
+    def seed_files(self, batch: Batch | None = None) -> list[str]:
+        """Files of all seeds: of a recipe by the wildcard `quantized`, or of a batch by the wildcard `merge`."""
+        paths = [f"{{merge}}/{recipe.id}" for recipe in batch.recipes] if batch else ["{quantized}"]
+        folders = [f"{QUANTIZED}/{path}/seed-{seed}" for path in paths for seed in self.layout.suite.seeds]
+        return [file for folder in folders for file in self.layout.quantized_files(folder)]
 
     def made(self, wildcards: Any) -> list[Model]:
         """The models that a job makes of <merge>/<quantizer>[/<refinement>]: the wildcard's seed, or all."""
@@ -67,14 +88,13 @@ class Quantizations:
 
     def quantizer_plan(self, wildcards: Any, output: Any) -> Plan:
         """The recipe, and folder and seed of each model that the job makes."""
-        recipe = self._recipe(wildcards)
-        return {
-            "family": self.layout.suite.family,
-            "recipe": recipe.describe(),
-            "merged": self._merged(wildcards),
-            "models": [{"folder": model.folder, "seed": model.seed} for model in self.made(wildcards)],
-            **(self.stages.calibration if recipe.method.calibrated else {}),
-        }
+        return self._plan(self._merged(wildcards), [self.made(wildcards)])
+
+    def batch_plan(self, batch: Batch) -> Callable[[Any, Any], Plan]:
+        """`quantizer_plan` of a batch."""
+        return lambda wildcards, output: self._plan(
+            f"{MERGED}/{wildcards.merge}", [self.layout.quantized[path] for path in batch.paths(wildcards.merge)]
+        )
 
     def quantizer_code(self, quantizer: QuantRecipe) -> str:
         """The one method used; of calibrated ones also what makes batches."""
@@ -88,24 +108,44 @@ class Quantizations:
     # --- options chosen on the validation splits
 
     def tuned(self) -> list[str]:
-        """<merge>/<quantizer> of the models some of whose options are chosen."""
-        return [path for path, models in self.layout.quantized.items() if models[0].quantizer.tune]
+        """<merge>/<quantizer> of the models some of whose options are chosen, each in a job of its own."""
+        batched = {path for batch in self.tuning_batches for path in batch.paths()}
+        return [path for path, models in self.layout.quantized.items() if models[0].quantizer.tune and path not in batched]
 
-    def tuning_file(self, wildcards: Any) -> list[str]:
+    @cached_property
+    def tuning_batches(self) -> list[Batch]:
+        """Choices that one job makes: in a suite of small jobs, all of a method and merge that none is there of."""
+        return self._batches(lambda models: not self._chosen(models), lambda recipe: bool(recipe.tune))
+
+    def choices(self, batch: Batch) -> list[str]:
+        """Files of a batch's choices by the wildcard `merge`."""
+        return [f"{QUANTIZED}/{{merge}}/{recipe.id}/tuning.json" for recipe in batch.recipes]
+
+    def tuning_files(self, wildcards: Any) -> list[str]:
         """The choice that a job follows, if there is one."""
-        return [f"{QUANTIZED}/{wildcards.quantized}/tuning.json"] if self._recipe(wildcards).tune else []
+        return _choices(self.made(wildcards))
+
+    def batch_tuning_files(self, batch: Batch) -> Callable[[Any], list[str]]:
+        """`tuning_files` of a batch."""
+        return lambda wildcards: [
+            file for path in batch.paths(wildcards.merge) for file in _choices(self.layout.quantized[path])
+        ]
 
     def tuning_plan(self, wildcards: Any, output: Any) -> Plan:
         """The recipe, the candidates, and how they are compared."""
-        recipe = self._recipe(wildcards)
-        candidates = {"candidates": candidates_of(recipe.tune)}
-        plan = {"family": self.layout.suite.family, "recipe": recipe.describe(), "merged": self._merged(wildcards)}
-        return plan | candidates | self.stages.calibration | self.stages.validation
+        return self._tuning_plan(self._merged(wildcards), [self._recipe(wildcards)])
+
+    def batch_tuning_plan(self, batch: Batch) -> Callable[[Any, Any], Plan]:
+        """`tuning_plan` of a batch."""
+        return lambda wildcards, output: self._tuning_plan(f"{MERGED}/{wildcards.merge}", batch.recipes)
 
     def tuning_code(self, wildcards: Any) -> str:
         """The one method used, and the protocol that makes batches and says which candidate is best."""
-        method = QUANTIZERS.get(self._recipe(wildcards).method_name).__module__
-        return self.layout.code("tune_quantizer", method, self.layout.protocol_code)
+        return self.choice_code(self._recipe(wildcards))
+
+    def choice_code(self, quantizer: QuantRecipe) -> str:
+        """`tuning_code` of a recipe."""
+        return self.layout.code("tune_quantizer", QUANTIZERS.get(quantizer.method_name).__module__, self.layout.protocol_code)
 
     # --- refinement
 
@@ -147,7 +187,12 @@ class Quantizations:
 
     def anew(self) -> set[str]:
         """Those of `seeded` no seed of which stays as it is."""
-        return {*self.in_one_job, *(path for path, models in self.layout.refined.items() if not any(map(self._there, models)))}
+        batched = (path for batch in self.batches for path in batch.paths())
+        return {
+            *batched,
+            *self.in_one_job,
+            *(path for path, models in self.layout.refined.items() if not any(map(self._there, models))),
+        }
 
     def _start(self, wildcards: Any) -> Model:
         """The start with the job's seed, or without one if no data entered it."""
@@ -159,6 +204,45 @@ class Quantizations:
 
     def _merged(self, wildcards: Any) -> str:
         return f"{MERGED}/{self.made(wildcards)[0].merge.id}"
+
+    def _plan(self, merged: str, recipes: Sequence[Sequence[Model]]) -> Plan:
+        calibrated = any(models[0].quantizer.method.calibrated for models in recipes)
+        made = [
+            {
+                "recipe": models[0].quantizer.describe(),
+                "tuning": next(iter(_choices(models)), None),
+                "models": [{"folder": model.folder, "seed": model.seed} for model in models],
+            }
+            for models in recipes
+        ]
+        known = self.stages.calibration if calibrated else {}
+        return {"family": self.layout.suite.family, "merged": merged, "recipes": made, **known}
+
+    def _tuning_plan(self, merged: str, recipes: Sequence[QuantRecipe]) -> Plan:
+        candidates = [{"recipe": recipe.describe(), "candidates": candidates_of(recipe.tune)} for recipe in recipes]
+        plan = {"family": self.layout.suite.family, "merged": merged, "recipes": candidates}
+        return plan | self.stages.calibration | self.stages.validation
+
+    def _batches(self, anew: Callable[[list[Model]], bool], wanted: Callable[[QuantRecipe], bool]) -> list[Batch]:
+        """A batch for each method with two or more wanted recipes that follow every merge of the default target."""
+        if not self.layout.suite.batch_jobs:
+            return []
+        default = self.layout.suite.targets["default"]
+        merges = [merge.id for merge in default.merges]
+        recipes = {recipe.id: recipe for _, recipe in default.pairs if wanted(recipe)}
+        by_method: dict[str, list[QuantRecipe]] = {}
+        for recipe in recipes.values():
+            if {merge.id for merge, other in default.pairs if other.id == recipe.id} >= set(merges):
+                by_method.setdefault(recipe.method_name, []).append(recipe)
+        batches = []
+        for method, alike in by_method.items():
+            new = [merge for merge in merges if all(anew(self.layout.quantized[f"{merge}/{r.id}"]) for r in alike)]
+            batches += [Batch(method, tuple(alike), tuple(dict.fromkeys(new)))] if len(alike) > 1 and new else []
+        return batches
+
+    def _chosen(self, models: Sequence[Model]) -> bool:
+        """Whether today's code has made a recipe's choice."""
+        return self.stages.code_of(_choices(models)[0]) == self.choice_code(models[0].quantizer)
 
     def _anew(self, models: Sequence[Model]) -> bool:
         """Whether today's code has made none of a recipe's models, or not what they are made of, in a suite of small jobs."""
@@ -172,3 +256,9 @@ class Quantizations:
         """Whether today's code has made the model."""
         code = self.refiner_code(model.refinement) if model.refinement else self.quantizer_code(model.quantizer)
         return self.stages.made_by(model.folder) == code
+
+
+def _choices(models: Sequence[Model]) -> list[str]:
+    """The file of the choice that a recipe's models follow, if there is one."""
+    merge, quantizer = models[0].merge, models[0].quantizer
+    return [f"{QUANTIZED}/{merge.id}/{quantizer.id}/tuning.json"] if quantizer.tune else []
