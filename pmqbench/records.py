@@ -59,7 +59,7 @@ class Record:
     seconds: float
     peak_memory_mb: float
     provenance: dict[str, Any]
-    costs: Costs = Costs()
+    costs: Costs = field(default_factory=Costs)
     warnings: list[str] = field(default_factory=list)
 
     def outcomes(self) -> np.ndarray:

@@ -125,8 +125,8 @@ def collect_curves(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFram
         rows: {"path": curve.json, "merge", "quantizer", "bits", "group_size", "seed"}; none in a suite without refinements.
 
     Returns:
-        Columns as in CURVE_DTYPES, in the order of `rows` and steps: the loss of the samples of a step, that of the samples held
-        out where they were looked at (else NaN), and the seconds since the refinement began. Step 0 is the model as it was.
+        Columns as in CURVE_DTYPES, in the order of `rows` and steps: the loss on the samples that a refinement trains on and on
+        those held out, NaN where one was not taken, and the seconds since it began. Step 0 is the model as it was.
     """
     table = []
     for row in rows:

@@ -29,8 +29,8 @@ def draw_panels(
     """One panel per cloud of points: averages with whiskers against a cost, and the front, whose names stand on the left.
 
     Args:
-        clouds: title -> entries with "label" and "grouped" (as from `style.methods`, FULL_PRECISION and 0 for a merge) and "name",
-            what the front calls them, "" for nothing.
+        clouds: title -> entries with "label" and "grouped" (as from `style.methods`; FULL_PRECISION and 0 for a merge) and
+            "name", what the front calls them, "" for nothing.
         quantized: all methods, as from `style.methods`, for colours and legend.
         cost: column of the entries, above zero.
         cost_label: of the x axes, which are logarithmic.

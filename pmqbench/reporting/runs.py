@@ -1,5 +1,7 @@
-"""What MLflow gets to see of a suite's records: names, parameters, metrics and tags of one run per model and seed, and the loss
-curves of refined models as metrics with a history."""
+"""What MLflow gets to see of a suite's records: names, parameters, metrics and tags of one run per model and seed.
+
+Loss curves of refined models are metrics with a history.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ def logged_run(rows: pd.DataFrame, curve: pd.DataFrame) -> LoggedRun:
     names = {
         name: first[name]
         for name in ("kind", "merge", "quantizer", "bits", "group_size", "seed", "chosen")
-        if pd.notna(first[name])
+        if pd.notna(first[name]) and first[name] != ""
     }
     provenance = {task: json.loads(text) for task, text in zip(rows["task"], rows["provenance"], strict=True)}
     made = {key: common(key, provenance) for key in sorted(set().union(*provenance.values()))}

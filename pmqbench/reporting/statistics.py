@@ -40,8 +40,9 @@ class Summary:
         tasks: T names in suite order.
         entries: E rows in the records' order with ENTRY, seeds, average, ci_low, ci_high, se_examples, se_seeds, normalised,
             size_mb, compression, calibration_seconds (mean over seeds), calibration_samples (of a task, the most of all
-            seeds) and chosen (names of the options that were chosen on validation data, "" for none). se_examples is the bootstrap's standard error with the seeds held fixed,
-            se_seeds the standard error of the mean over seeds: 0 where no seed enters, NaN where only one was run.
+            seeds) and chosen (names of the options that were chosen on validation data, "" for none). se_examples is the
+            bootstrap's standard error with the seeds held fixed, se_seeds the standard error of the mean over seeds: 0 where
+            no seed enters, NaN where only one was run.
         values, low, high: (E, T) task values, means over seeds, and their intervals.
         replicates: (E, R) bootstrapped averages.
         fixed_seeds: (E, R) the same with the seeds held fixed.

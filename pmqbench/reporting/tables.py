@@ -39,12 +39,12 @@ How these are computed: metrics in percent (Spearman's rho times 100). *average*
 seeds. *ci_low* and *ci_high* bound its 95 % interval, a bootstrap over test examples (within each task) and calibration seeds.
 *normalised* is the mean over tasks of the value divided by that task's expert's value. *size_mb* is what the weights take in
 storage (10^6 bytes; of a quantized model the exported file, of the individual experts all together), *compression* how many
-times smaller than the base that is. *calibration_seconds* is the wall-clock time that it took to make the model from the
-experts' checkpoints: merging, quantization and refinement, with what was tried on the way to choose options, added up and
-averaged over seeds; it depends on the machine, and evaluation is not in it. *samples* is how many unlabelled training samples of
-each task that took at most, 0 where none was looked at. *chosen* names the options that were chosen by the labels of the
-validation splits; where it is "-", no label was used. Test data is never used for either. Models of equal rounded average share a rank; the individual experts, each on its own task,
-and the pre-trained model are references and have none."""
+times smaller than the base that is. *calibration_seconds* is the wall-clock time that it took on this machine to make the model
+from the experts' checkpoints: merging, quantizing and refining, and all that was tried to choose options, added up; mean over
+seeds. Evaluation is not in it. *samples* is how many unlabelled training samples of each task that took at most, 0 where none
+was looked at. *chosen* names the options that were chosen by the labels of the validation splits; "-" is a model that no label
+was used for. Test data plays no part in making any model. Models of equal rounded average share a rank; the individual experts,
+each on its own task, and the pre-trained model are references and have none."""
 
 HOW_COMPARED = """\
 Paired differences in points: both models see the same redrawn examples and, where calibrated, the same seeds. "better" and
@@ -57,9 +57,9 @@ def leaderboard(summary: Summary) -> pd.DataFrame:
     """Entries as text, best first, references last.
 
     Returns:
-        COLUMNS, then one column per task. Percentages and MB have two decimals, seconds one. `rank` is the standard competition rank of the
-        rounded average (1, 2, 2, 4), empty for references; equal ranks keep the suite's order. `group_size` is "channel" for
-        one scale per output channel and "-" at full precision.
+        COLUMNS, then one column per task. Percentages and MB have two decimals, seconds one. `rank` is the standard competition
+        rank of the rounded average (1, 2, 2, 4), empty for references; equal ranks keep the suite's order. `group_size` is
+        "channel" for one scale per output channel and "-" at full precision.
     """
     entries = summary.entries
     rounded = (100 * entries["average"]).round(2)

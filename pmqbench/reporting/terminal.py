@@ -1,6 +1,6 @@
 """The last screen of `make`: the best of a suite's leaderboard.csv in at most 100 columns, and the files to open.
 
-A terminal has some 24 lines, so the table has the BEST models and the best one of each bit width, and the references; the rest is
+A terminal has some 24 lines, so the table has the BEST models, the best one of each bit width, and the references; the rest is
 in the files. Columns that say nothing (group sizes where there are none) or do not fit are left to the files too.
 
 python -m pmqbench.reporting.terminal results/suites/mini

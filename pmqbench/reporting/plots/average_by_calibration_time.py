@@ -29,8 +29,8 @@ def draw(data: PlotData) -> Figure:
         rows = pd.concat([quantized[quantized["bits"] == bits], merged])
         clouds[f"{bits} bits"] = rows.assign(name=rows["name"] + rows["chosen"].ne("").map({True: CHOSEN, False: ""}))
     caption = (
-        f"Suite {summary.suite}: average over {len(summary.tasks)} tasks against the seconds it took to make a model from the experts' "
-        "checkpoints (merging, quantizing, refining, and choosing options), mean over seeds; experts and evaluation do not count. "
-        f"{CHOSEN}: options chosen by validation labels. {INTERVALS}"
+        f"Suite {summary.suite}: average over {len(summary.tasks)} tasks against the seconds it took to make a model from the "
+        "experts' checkpoints (merging, quantizing, refining, and choosing options), mean over seeds; without training experts "
+        f"and evaluating. {CHOSEN}: options chosen by validation labels. {INTERVALS}"
     )
     return draw_panels(clouds, quantized, COST, "time to make the model (s)", caption)

@@ -39,8 +39,8 @@ def draw(data: PlotData) -> Figure:
         for axis in axes:  # the shared limits are final now
             plain_log(axis.yaxis)
         caption = (
-            f"Suite {data.summary.suite}: how far the refined models are from their experts on unlabelled calibration samples. Dashed: "
-            "on samples held out from training, which decide what is kept: the step with the star, at 0 the model as it was."
+            f"Suite {data.summary.suite}: how far the refined models are from their experts on unlabelled calibration samples. "
+            "Dashed: on samples held out from training; the step with the least, the star, is kept (0: the model as it was)."
         )
         finish(figure, handles(colours), caption)
     return figure
