@@ -13,7 +13,7 @@ from pmqbench.reporting.leaderboard import join_suites, write_leaderboards
 from pmqbench.reporting.readme import BEGIN, END, excerpt, refresh_block
 from pmqbench.reporting.statistics import compare, summarise
 from pmqbench.reporting.tables import comparison_table, leaderboard, markdown_table, two_decimals, write_tables
-from pmqbench.reporting.terminal import print_leaderboard, show
+from pmqbench.reporting.terminal import best_rows, print_leaderboard, show
 from pmqbench.reporting.verdicts import read_pairs, verdict_sentence
 
 COLUMNS = "rank,merge,quantizer,bits,group_size,seeds,average,ci_low,ci_high,normalised,size_mb,compression"
@@ -91,16 +91,7 @@ def test_costs_by_hand(written):
 def test_page_explains_every_column(written):
     page = (written / "leaderboard.md").read_text()
     explained = set(re.findall(r"\*(\w+)\*", page))
-    assert {
-        "average",
-        "ci_low",
-        "normalised",
-        "size_mb",
-        "compression",
-        "calibration_seconds",
-        "samples",
-        "chosen",
-    } <= explained
+    assert set(COLUMNS.split(",")[6:15]) <= explained
 
 
 def test_ties_share_a_rank(summary):
@@ -135,15 +126,23 @@ def test_terminal(written, columns):
     assert max(map(len, lines)) <= min(100, columns)
     assert "…" not in out.getvalue()
     rows = list(csv.DictReader((written / "leaderboard.csv").read_text().splitlines()))
-    best = rows[:8] + [next(row for row in rows if row["bits"] == "32")] + rows[-2:]
+    best = [*rows[:8], *rows[-2:]]  # the best of each width is among them
     shown = [line.split() for line in lines[2:] if re.search(r"\d\.\d", line)]
     assert [words[0] for words in shown] == [row["rank"] or row["merge"].split()[0] for row in best]
     for words, row in zip(shown, best, strict=True):
         assert row["average"] + ("*" if "tuned" in row["merge"] else "") in words
         assert columns == 80 or row["calibration_seconds"] in words
-    assert "24 models more in the files below." in lines
+    assert "25 models more in the files below." in lines
     assert len(lines) < 24
     assert lines[-1].strip() == "plots/a.png"
+
+
+def test_terminal_has_the_best_of_each_width():
+    rows = [{"rank": str(1 + place), "bits": "4"} for place in range(20)]
+    rows[10]["bits"], rows[12]["bits"], rows[13]["bits"] = "32", "2", "2"
+    rows += [{"rank": "", "bits": "32"}] * 2
+    assert [row["rank"] for row in best_rows(rows)] == [*"12345678", "11", "13", "", ""]
+    assert best_rows(rows[:5]) == rows[:5]
 
 
 def test_no_negative_zero(tmp_path, summary):

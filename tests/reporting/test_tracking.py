@@ -93,7 +93,8 @@ def track_elsewhere(folder, records, suite, artefacts):
         "from pmqbench.reporting.collect import collect_curves, read_table\n"
         "from pmqbench.reporting.tracking import track, tracking_store\n"
         "folder, suite, *artefacts = sys.argv[1:]\n"
-        "print(track(read_table(f'{folder}/records.parquet'), collect_curves(suite, []), suite, artefacts, tracking_store(folder)))\n"
+        "records, curves = read_table(f'{folder}/records.parquet'), collect_curves(suite, [])\n"
+        "print(track(records, curves, suite, artefacts, tracking_store(folder)))\n"
     )
     command = [sys.executable, "-c", program, folder, suite, *artefacts]
     environment = os.environ | {"PYTHONPATH": str(Path(pmqbench.__file__).parents[1])}
