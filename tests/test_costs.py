@@ -16,7 +16,7 @@ RECORD = Record("merged/x", "merged", "digits", None, "accuracy", 0.5, 2, 0.1, N
 
 
 def test_costs_of_a_chain_by_hand():
-    """A scaling chosen on validation data, a merge, a quantizer with 48 samples, one of whose options is chosen, distillation."""
+    """A merge with a chosen scaling, a quantizer with 48 samples and a chosen option, distillation with 256 samples."""
     merge = Costs(1.5) + Costs(20.25, 0, True)
     quantized = merge + Costs(30.0, 48, True) + Costs(2.0, 48)
     assert quantized + Costs(22.0, 256) == Costs(75.75, 256, True)
