@@ -7,8 +7,8 @@ from pmqbench.families.base import FAMILIES
 from pmqbench.files import write_json
 from pmqbench.jobs import run_job
 from pmqbench.merging.base import merger_of
-from pmqbench.merging.engine import linear_weights, merge
-from pmqbench.merging.tuning import choose_scaling
+from pmqbench.merging.engine import linear_weights
+from pmqbench.merging.tuning import choose_scaling, scaled_merges
 from pmqbench.torch_setup import start_torch
 
 
@@ -24,9 +24,13 @@ def main(job):
     model, linear = family.build(base, "base").to(device), linear_weights(family, base)
     splits = {task["name"]: (protocol.examples(Path(task["split"]), Assets.of(task)), task) for task in plan["tasks"]}
 
+    def method(scaling):
+        return merger_of(recipe | {"options": recipe["options"] | {"scaling": scaling}})
+
+    merged = scaled_merges(method, family.checkpoint(base, "base"), checkpoints, linear)
+
     def values(scaling):
-        method = merger_of(recipe | {"options": recipe["options"] | {"scaling": scaling}})
-        model.load_state_dict(merge(method, family.checkpoint(base, "base"), checkpoints, linear))
+        model.load_state_dict(merged(scaling))
         return {
             name: protocol.evaluate(
                 model, examples, task["metric"], plan["batch_size"], device, f"scaling {scaling}, task {name}"

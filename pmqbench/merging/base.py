@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import Field
 
@@ -34,7 +34,14 @@ MergeTensor: TypeAlias = "Callable[[str], torch.Tensor]"
 
 @dataclass(frozen=True, kw_only=True)
 class Merger(ABC):
-    """A merging method. By convention a list among its options holds one value per expert, in the experts' order."""
+    """A merging method. By convention a list among its options holds one value per expert, in the experts' order.
+
+    Attributes:
+        linear_in_scaling: whether merged = base + scaling * D with a D that does not depend on the option `scaling`, one number
+            for all experts: then one merge gives the merges of all scalings.
+    """
+
+    linear_in_scaling: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, models: Models) -> MergeTensor:

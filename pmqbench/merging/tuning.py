@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pmqbench.merging.engine import merge
+
+if TYPE_CHECKING:
+    import torch
+
+    from pmqbench.checkpoints import Checkpoint
+    from pmqbench.merging.base import Merger
 
 logger = logging.getLogger(__name__)
 
@@ -26,3 +34,31 @@ def choose_scaling(candidates: Sequence[float], values: Callable[[float], Mappin
         logger.info("scaling %.3g: validation average %.4f", scaling, average)
         curve.append({"scaling": scaling, "average": average, "tasks": by_task})
     return {"chosen": max(curve, key=lambda point: point["average"])["scaling"], "curve": curve}
+
+
+def scaled_merges(
+    method_of: Callable[[float], Merger], base: Checkpoint, experts: Sequence[Checkpoint], linear: Collection[str] = ()
+) -> Callable[[float], dict[str, torch.Tensor]]:
+    """Function from a scaling to the merge with it; a method that is linear in it merges once, here, for all of them.
+
+    Args:
+        method_of: scaling -> the method.
+        base, experts, linear: as `engine.merge` takes them, whose errors are raised.
+    """
+    method = method_of(1.0)
+    if not method.linear_in_scaling:
+        return lambda scaling: merge(method_of(scaling), base, experts, linear)
+    full = merge(method, base, experts, linear)
+
+    def scaled(scaling: float) -> dict[str, torch.Tensor]:
+        return {name: _between(base.tensor(name), tensor, scaling) for name, tensor in full.items()}
+
+    return scaled
+
+
+def _between(base: torch.Tensor, full: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Base + scaling * (full - base), in float64, of the base's dtype; integers as they are."""
+    if not full.is_floating_point():
+        return full
+    origin = base.double()
+    return origin.add(full.double() - origin, alpha=scaling).to(full.dtype)
