@@ -35,7 +35,6 @@ def distill(method: Distill, start: Start) -> Refined:
     """Teaches the model of `start` and gives it the weights of its best step, or of the start if no step is better."""
     began = perf_counter()
     before = {layer: start.model.get_submodule(layer).weight.detach().clone() for layer in start.layers}
-    order = list(start.model.state_dict())
     lesson = teach(start.calibration, start.experts, start.device, method.block_weight, method.forward_precision)
     training = _training(method, start, lesson)
     file = StateFile(start.state, f"{start.identity} {method} seed {start.seed}")
@@ -56,9 +55,9 @@ def distill(method: Distill, start: Start) -> Refined:
         layer_record(start, index, name, before[name], weights[name], codes.get(name), share) | {"peak_memory_mb": memory}
         for index, name in enumerate(before)
     ]
-    state = start.model.state_dict()
     file.remove()
-    return Refined({name: state[name].detach().cpu() for name in order}, codes, records, training.curve)
+    tensors = {name: tensor.detach().cpu() for name, tensor in start.model.state_dict().items()}
+    return Refined(tensors, codes, records, training.curve)
 
 
 def _training(method: Distill, start: Start, lesson: Lesson) -> Training:

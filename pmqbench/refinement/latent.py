@@ -39,6 +39,8 @@ class StraightThrough(torch.autograd.Function):
 class LatentLayer:
     """A linear layer in training. It gives its module a weight before every step; the module's bias trains by itself.
 
+    The weight goes straight into the module's parameters, where only leaves are meant to be, so that it keeps its place.
+
     Attributes:
         module: the layer; `close` gives it a parameter for a weight again.
         latent: the latent weight; does not require a gradient if codes stay.
@@ -58,11 +60,10 @@ class LatentLayer:
             self._zero = zero[..., None].to(weight.device)
             self._inverse = 1 / self._scale
             self.growth = nn.Parameter(torch.zeros_like(self._scale))
-        del module.weight
 
     def install(self) -> None:
         """Gives the module the weight (out, in) of the latent weight and the scales as they are now."""
-        self.module.weight = self.weight()
+        self.module._parameters["weight"] = self.weight()
 
     def weight(self) -> Tensor:
         """On the grid, with gradients to what trains."""
@@ -85,9 +86,7 @@ class LatentLayer:
         """Ends the training: the module has the final weight, exactly that of the codes, which are returned."""
         coded = self.codes()
         weight = self.latent.detach() if coded is None else coded.weight().to(self.latent.device)
-        if "weight" not in self.module._parameters:
-            del self.module.weight
-        self.module.weight = nn.Parameter(weight, requires_grad=False)
+        self.module._parameters["weight"] = nn.Parameter(weight, requires_grad=False)
         return coded
 
     def _grouped(self) -> Tensor:

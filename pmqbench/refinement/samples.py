@@ -94,8 +94,8 @@ class Draws:
 
     def held_out(self) -> list[Tensor]:
         """Indices of the held-out samples, in parts of a step's size."""
-        rows = [torch.arange(self.held[task]) + first for task, first in self._firsts()]
-        return list(torch.cat(rows).split(max(1, self.batch_size)))
+        rows = torch.cat([torch.arange(self.held[task]) + first for task, first in self._firsts()])
+        return list(rows.split(self.batch_size)) if len(rows) else []
 
     def step(self, number: int) -> Tensor:
         """Indices of a step's samples (at most batch_size, or one a task): every task's go round in a new order each time."""
