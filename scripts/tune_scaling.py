@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from pmqbench.costs import Costs
 from pmqbench.evaluation.validation import Validation
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import write_json
@@ -34,7 +35,8 @@ def main(job):
         return validation.values(model, str(candidate))
 
     choice = choose(candidates, values)
-    write_json(job.output[0], choice | {"seconds": round(time.perf_counter() - started, 3)})
+    costs = Costs(time.perf_counter() - started, validation_labels=True)
+    write_json(job.output[0], choice | costs.stated())
 
 
 run_job(main, snakemake)
