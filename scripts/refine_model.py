@@ -41,7 +41,6 @@ def main(job):
     write_json(folder / "curve.json", refined.curve)
     costs = Costs.from_manifest(read_json(start / "manifest.json")) + Costs(calibration_samples=method.calibration_samples)
     write_manifest(job, folder, Made(made_of, inputs, started, size, device, costs))
-    Path(plan["state"]).unlink(missing_ok=True)
 
 
 run_job(main, snakemake)
