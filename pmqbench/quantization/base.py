@@ -39,6 +39,7 @@ class Sampling:
         class_tokens: layers of which only the class token's output counts weigh the other tokens less.
         teacher: whose outputs the target aims at: each task's expert, the merged model at full precision, or nobody's.
         teacher_share: how much of the target's inputs is the teacher's own (0: the teacher's weights on this model's inputs).
+        shift: keep E[(y - x) x^T] itself, y the teacher's inputs, beside what the teacher's weights make of it.
         absolute: also collect mean |x|.
         precision: of the blocks' forward passes; moments and solves stay float32 and float64.
         probe_samples: samples a task kept apart, at full precision, for searches that run whole blocks.
@@ -49,6 +50,7 @@ class Sampling:
     class_tokens: bool = False
     teacher: Literal["experts", "merged"] | None = None
     teacher_share: float = 0.0
+    shift: bool = False
     absolute: bool = False
     probe_samples: int = 0
     precision: Precision = "float32"
