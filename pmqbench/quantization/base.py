@@ -41,6 +41,7 @@ class Sampling:
         class_tokens: layers of which only the class token's output counts weigh the other tokens less.
         teacher: whose outputs the target aims at: each task's expert, the merged model at full precision, or nobody's.
         teacher_share: how much of the target's inputs is the teacher's own (0: the teacher's weights on this model's inputs).
+        shift: keep E[(y - x) x^T] itself, y the teacher's inputs, beside what the teacher's weights make of it.
         inputs: whose inputs the second moments are of: this model's, each task's expert's own, or those that the expert's block
             makes of this model's states before it ("expert_block").
         off_diagonal: factor of a task's second moment off its diagonal.
@@ -55,6 +56,7 @@ class Sampling:
     class_tokens: bool = False
     teacher: Literal["experts", "merged"] | None = None
     teacher_share: float = 0.0
+    shift: bool = False
     inputs: Literal["student", "expert", "expert_block"] = "student"
     off_diagonal: float = 1.0
     norms: Literal["before", "after"] = "before"

@@ -259,7 +259,7 @@ def _problem(run: Run, block: Block, group: Group, names: tuple[str, ...]) -> Pr
 def _collect(run: Run, block: Block, problems: list[Problem]) -> None:
     """Moments of every problem's inputs, task by task, one pass over the source's (and the teacher's) batches."""
     sampling, device = run.sampling, problems[0].merged.device
-    pools = [Pool(problem.merged, sampling.task_weight) for problem in problems]
+    pools = [Pool(problem.merged, sampling.task_weight, sampling.shift) for problem in problems]
     taps = tuple(dict.fromkeys(problem.group.layers[0] for problem in problems))
     teachers = ahead(run.source.states, lambda task: [_teacher(run, task, problem) for problem in problems])
     for (task, states), targets in zip(run.source.states.items(), teachers, strict=True):

@@ -144,15 +144,20 @@ def _inverse_upper(matrix: Tensor) -> Tensor:
 
 def _condition(matrix: Tensor, upper: Tensor) -> float:
     """Largest over smallest eigenvalue, each by a few power iterations from the unit vector it stretches most (from below)."""
-    largest = _power(lambda vector: matrix @ vector, matrix.diagonal())
-    return max(1.0, largest * _power(lambda vector: upper.T @ (upper @ vector), upper.square().sum(0)))
+    largest = largest_eigenvalue(matrix, POWER_STEPS)
+    return max(1.0, largest * _power(lambda vector: upper.T @ (upper @ vector), upper.square().sum(0), POWER_STEPS))
 
 
-def _power(times: Callable[[Tensor], Tensor], diagonal: Tensor) -> float:
+def largest_eigenvalue(matrix: Tensor, steps: int) -> float:
+    """Largest eigenvalue of a positive definite matrix (from below), by `steps` power iterations."""
+    return _power(lambda vector: matrix @ vector, matrix.diagonal(), steps)
+
+
+def _power(times: Callable[[Tensor], Tensor], diagonal: Tensor, steps: int) -> float:
     """Largest eigenvalue of a positive definite matrix with this diagonal, given its product with a vector."""
     vector = torch.zeros_like(diagonal)
     vector[diagonal.argmax()] = 1
-    for _ in range(POWER_STEPS):
+    for _ in range(steps):
         vector = times(vector)
         largest = float(vector.norm())
         vector /= largest

@@ -151,6 +151,7 @@ class Moments:
         cross: R (out, in) = sum_t c_t (W_t C_t - W_merged H_t): what the teachers' outputs have that the merged weights' lack,
             correlated with the inputs. None without teachers.
         residual: (out,) = sum_t c_t E|W_t y - W_merged x|^2 per output; None without teachers.
+        shift: sum_t c_t E[(y - x) x^T] (in, in), y the target's inputs; None unless asked for.
         mean, mean_target: E x (in,), and the teachers' mean output with bias (out,) or None.
         absolute: E|x| (in,) or None.
         tokens: how many tokens count.
@@ -162,6 +163,7 @@ class Moments:
     second: Tensor
     cross: Tensor | None
     residual: Tensor | None
+    shift: Tensor | None
     mean: Tensor
     mean_target: Tensor | None
     absolute: Tensor | None
@@ -187,10 +189,12 @@ class Pool:
         merged: W_merged of the stack (out, in).
         task_weight: c_t before it is rescaled to sum 1: "tokens" (their number: all tokens count alike), "uniform" (1) or
             "frobenius" (1 / |H_t|_F).
+        keep_shift: whether the pooled moments have `shift`.
     """
 
     merged: Tensor
     task_weight: Literal["tokens", "uniform", "frobenius"]
+    keep_shift: bool = False
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _tokens: int = 0
     _weights: dict[str, float] = field(default_factory=dict)
@@ -206,6 +210,8 @@ class Pool:
         self._add("mean", weight, moments.mean)
         if moments.absolute is not None:
             self._add("absolute", weight, moments.absolute)
+        if self.keep_shift:
+            self._add("shift", weight, moments.shift)
         if teacher is not None:
             self._fold_teacher(weight, moments, teacher)
 
@@ -214,7 +220,7 @@ class Pool:
         total = sum(self._weights.values())
         sums = {name: value.div_(total) for name, value in self._sums.items()}
         return Moments(
-            **{name: sums.get(name) for name in ("second", "cross", "residual", "mean", "mean_target", "absolute")},
+            **{name: sums.get(name) for name in ("second", "cross", "residual", "shift", "mean", "mean_target", "absolute")},
             tokens=self._tokens,
             weights={task: weight / total for task, weight in self._weights.items()},
             total=total,

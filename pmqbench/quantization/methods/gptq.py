@@ -12,6 +12,7 @@ from pmqbench.quantization.base import QUANTIZERS, Sampling, SolverQuantizer
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pmqbench.quantization.metric import Metric
     from pmqbench.quantization.problem import Problem, Solution
 
 
@@ -39,12 +40,16 @@ class Gptq(SolverQuantizer):
         """Rounds the merged weights."""
         return self.rounded(problem, problem.weight, anchor=self.damping)
 
-    def rounded(self, problem: Problem, target: Tensor, anchor: float) -> Solution:
-        """GPTQ's rounding of `target` (out, in); columns of dead inputs become zero. `anchor` as in Solution."""
+    def metric(self, problem: Problem) -> Metric:
+        """The damped second moment, factorised."""
         from pmqbench.quantization.metric import factorise
-        from pmqbench.quantization.solvers import round_target
 
         moments = problem.moments
-        metric = factorise(moments.second, self.damping, where=problem.where, tokens=moments.tokens, act_order=self.act_order)
-        live = moments.second.diagonal() != 0
-        return round_target(self, target * live, metric, "gptq", anchor=anchor)
+        return factorise(moments.second, self.damping, where=problem.where, tokens=moments.tokens, act_order=self.act_order)
+
+    def rounded(self, problem: Problem, target: Tensor, anchor: float) -> Solution:
+        """GPTQ's rounding of `target` (out, in); columns of dead inputs become zero. `anchor` as in Solution."""
+        from pmqbench.quantization.solvers import round_target
+
+        live = problem.moments.second.diagonal() != 0
+        return round_target(self, target * live, self.metric(problem), "gptq", anchor=anchor)
