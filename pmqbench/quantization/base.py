@@ -130,8 +130,33 @@ class SequentialQuantizer(CalibratedQuantizer):
         Literal["all", "class"],
         Field(description="class: where only the class token reaches the output, other tokens weigh 0.01 in the moments."),
     ] = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverQuantizer(SequentialQuantizer):
+    """A method that rounds a target in a metric: how the solver does it, and what may follow it.
+
+    What follows keeps the file format and lowers J(Q) = tr((Q - W*) H_a (Q - W*)^T), W* the target and H_a the metric.
+    """
+
+    range_search: Annotated[
+        Literal["minmax", "mse", "metric"],
+        Field(
+            description="Range of a grid: all weights (minmax), or the shrunk one of least error, plain (mse) or in the metric."
+        ),
+    ] = "minmax"
     act_order: Annotated[
         bool, Field(description="Round inputs in the order of falling second moment; group scales stay those of the target.")
+    ] = False
+    descent_passes: Annotated[
+        int,
+        Field(
+            ge=0, description="Passes of coordinate descent over the solver's codes, at most; they end when they gain little."
+        ),
+    ] = 0
+    refit_scales: Annotated[
+        bool,
+        Field(description="Refit scales to the codes, by least squares in the metric, before each pass of descent and last."),
     ] = False
 
 

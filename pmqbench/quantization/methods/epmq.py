@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pmqbench.quantization.base import QUANTIZERS, Sampling, SequentialQuantizer
+from pmqbench.quantization.base import QUANTIZERS, Sampling, SolverQuantizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @QUANTIZERS.register("epmq")
 @dataclass(frozen=True, kw_only=True)
-class Epmq(SequentialQuantizer):
+class Epmq(SolverQuantizer):
     """(W*, H + anchor), solver gptq."""
 
     uses_experts: ClassVar[bool] = True
