@@ -77,8 +77,13 @@ class TaskMoments:
         self.tokens += len(x)
         self._keep(x, shift, weights)
 
-    def finish(self, where: str) -> TaskMoments:
-        """Turns sums into means; NumericalError naming `where` if there was no token or a value is NaN or Inf."""
+    def finish(self, where: str, off_diagonal: float = 1.0) -> TaskMoments:
+        """Turns sums into means; NumericalError naming `where` if there was no token or a value is NaN or Inf.
+
+        Args:
+            where: what messages call task and layers.
+            off_diagonal: factor of the second moment off its diagonal.
+        """
         if self.tokens == 0:
             raise NumericalError("no token of the calibration set counts.", where=where, remedy="Are all tokens padding?")
         for matrix in (self.second, self.shift, self.shift_second, self.mean, self.mean_shift, self.absolute):
@@ -91,6 +96,9 @@ class TaskMoments:
                         remedy="Check the model's weights and the calibration data of this task.",
                     )
         _mirror(self.second)
+        if off_diagonal != 1:
+            diagonal = self.second.diagonal().clone()
+            self.second.mul_(off_diagonal).diagonal().copy_(diagonal)
         if self.shift_second is not None:
             _mirror(self.shift_second)
         return self
@@ -147,6 +155,7 @@ class Moments:
         absolute: E|x| (in,) or None.
         tokens: how many tokens count.
         weights: c_t by task.
+        total: sum of the weights before they were rescaled to sum 1.
         samples: tokens kept, by task.
     """
 
@@ -158,6 +167,7 @@ class Moments:
     absolute: Tensor | None
     tokens: int
     weights: dict[str, float]
+    total: float
     samples: dict[str, Sample]
 
 
@@ -207,6 +217,7 @@ class Pool:
             **{name: sums.get(name) for name in ("second", "cross", "residual", "mean", "mean_target", "absolute")},
             tokens=self._tokens,
             weights={task: weight / total for task, weight in self._weights.items()},
+            total=total,
             samples=self._samples,
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pmqbench.quantization.base import QUANTIZERS, Sampling, SequentialQuantizer
+from pmqbench.quantization.base import QUANTIZERS, Sampling, SolverQuantizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @QUANTIZERS.register("gptq")
 @dataclass(frozen=True, kw_only=True)
-class Gptq(SequentialQuantizer):
+class Gptq(SolverQuantizer):
     """(W_merged, H + damping), solver gptq."""
 
     damping: Annotated[float, Field(ge=0, le=1, description="Share of mean(diag(H)) added to H before it is inverted.")] = 0.01
