@@ -5,6 +5,7 @@ import json
 import re
 
 import pandas as pd
+import pytest
 import yaml
 
 from pmqbench.reporting import PLOTS
@@ -84,7 +85,8 @@ def test_costs_add_up_from_the_experts_to_the_quantized_model(done):
     assert table.loc[("ta", "rtn"), "samples"] == 0 < table.loc[("ta", "gptq"), "samples"]
     assert set(table.loc["ta", "chosen"]) == {"-"}
     assert set(table.loc["ties-val", "chosen"]) == {"scaling"}
-    assert (table["calibration_seconds"].xs("gptq", level=1) > table["calibration_seconds"].xs("full precision", level=1)[["ta", "ties-val"]]).all()
+    seconds = table["calibration_seconds"].unstack()
+    assert (seconds.loc[["ta", "ties-val"], "gptq"] >= seconds.loc[["ta", "ties-val"], "full precision"]).all()
 
 
 def test_a_second_run_does_nothing(done):
