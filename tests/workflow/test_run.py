@@ -5,6 +5,7 @@ import json
 import re
 
 import pandas as pd
+import pytest
 import yaml
 
 from pmqbench.reporting import PLOTS
@@ -23,6 +24,9 @@ COLUMNS = [
     "normalised",
     "size_mb",
     "compression",
+    "calibration_seconds",
+    "samples",
+    "chosen",
     "digits",
     "textures",
 ]
@@ -59,9 +63,30 @@ def test_tuned_scaling_is_one_of_the_candidates_and_is_used(done):
     (tuning,) = (done.work / "results/merged").glob("*/tuning.json")
     chosen = json.loads(tuning.read_text())
     best = max(chosen["curve"], key=lambda point: point["average"])
-    assert chosen["chosen"] == best["scaling"]
+    assert chosen["chosen"] == best["options"]
     manifest = json.loads((tuning.parent / "manifest.json").read_text())
-    assert manifest["recipe"]["options"]["scaling"] == chosen["chosen"]
+    assert manifest["recipe"]["options"]["scaling"] == chosen["chosen"]["scaling"]
+
+
+def test_costs_add_up_from_the_experts_to_the_quantized_model(done):
+    table = pd.read_csv(done.work / "results/suites/tiny/leaderboard.csv").set_index(["merge", "quantizer"])
+    (tuning,) = (done.work / "results/merged").glob("*/tuning.json")
+    tuned = json.loads(tuning.read_text())["costs"]
+    assert (tuned["calibration_samples"], tuned["validation_labels"]) == (0, True)
+    for path in (done.work / "results/quantized").rglob("manifest.json"):
+        merge = path.relative_to(done.work / "results/quantized").parts[0]
+        own, merged = (json.loads(file.read_text()) for file in (path, done.work / "results/merged" / merge / "manifest.json"))
+        chosen = merge == tuning.parent.name
+        earlier = merged["seconds"] + chosen * tuned["calibration_seconds"]
+        assert merged["costs"]["calibration_seconds"] == pytest.approx(earlier, abs=1e-3)
+        assert own["costs"]["calibration_seconds"] == pytest.approx(earlier + own["seconds"], abs=1e-3)
+        assert own["costs"]["validation_labels"] == merged["costs"]["validation_labels"] == chosen
+        assert own["costs"]["calibration_samples"] == max(own["recipe"]["calibration_samples"].values(), default=0)
+    assert table.loc[("ta", "rtn"), "samples"] == 0 < table.loc[("ta", "gptq"), "samples"]
+    assert set(table.loc["ta", "chosen"]) == {"-"}
+    assert set(table.loc["ties-val", "chosen"]) == {"scaling"}
+    seconds = table["calibration_seconds"].unstack()
+    assert (seconds.loc[["ta", "ties-val"], "gptq"] >= seconds.loc[["ta", "ties-val"], "full precision"]).all()
 
 
 def test_a_second_run_does_nothing(done):
