@@ -136,7 +136,7 @@ def _start(
     method: Quantizer,
     calibration: Mapping[str, Sequence[Any]],
     experts: Mapping[str, Expert],
-    base: Expert | None,
+    base: Expert | None = None,
 ) -> Run:
     sampling = method.sampling()
     if method.uses_base and base is None:
