@@ -92,7 +92,10 @@ def test_defaults_are_filled_in():
             lambda c: c["quantizers"]["epmq"].update(anchor=1),
             ["epmq.tune.anchor: anchor is both given and tuned.", "Keep one of the two."],
         ),
-        (lambda c: refined(c, method="destill"), ["distilled.refine", 'unknown refinement "destill"', 'Did you mean "distill"?']),
+        (
+            lambda c: refined(c, method="destill"),
+            ["distilled.refine", 'unknown refinement "destill"', 'Did you mean "distill"?'],
+        ),
         (lambda c: refined(c, step=3), ['distilled.refine.step: unknown key "step"', 'Did you mean "steps"?']),
         (
             lambda c: c["quantizers"]["distilled"].update(merges=["wudy"]),
