@@ -22,7 +22,7 @@ from pmqbench.quantization.base import Quantizer, Sampling, check_group_size
 from pmqbench.quantization.grid import LayerCodes
 from pmqbench.quantization.layer_record import layer_records
 from pmqbench.quantization.moments import Pool, TaskMoments, Teacher
-from pmqbench.quantization.problem import Expert, Problem, Solution, stack
+from pmqbench.quantization.problem import Expert, Problem, Solution, stack, stack_bias
 from pmqbench.quantization.streams import Stream, ahead, expert_stream, first_samples, merged_stream, sample_count
 
 __all__ = ["Expert", "QuantizedModel", "quantize_model"]
@@ -48,7 +48,10 @@ class QuantizedModel:
 
 @dataclass
 class Run:
-    """A quantization in progress. Streams are None where the method needs none; they stand before `stages` of a block."""
+    """A quantization in progress. Streams are None where the method needs none; they stand before `stages` of a block.
+
+    `reference`, whose states are what block outputs should be, moves on before a block's layers are reconstructed.
+    """
 
     model: BlockModel
     method: Quantizer
@@ -57,6 +60,7 @@ class Run:
     student: Stream | None = None
     teacher: Stream | None = None
     probe: Stream | None = None
+    reference: Stream | None = None
     stages: range = range(1)
     codes: dict[str, LayerCodes] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -75,7 +79,7 @@ class Run:
         if block is self.model.blocks[-1] and self.stages.stop == block.stages:
             return
         for stream in (self.student, self.teacher, self.probe):
-            if stream is not None:
+            if stream is not None and stream is not self.reference:
                 stream.advance(block, self.stages)
 
 
@@ -103,6 +107,7 @@ def quantize_model(
     names = [layer for block in model.blocks for group in block.groups for layer in group.layers]
     shapes = {name: tuple(model.get_submodule(name).weight.shape) for name in names}
     check_group_size(shapes, method.group_size, "quantization: group_size")
+    method = method.prepare(model, calibration, experts, progress)
     with torch.no_grad(), tqdm(total=len(names), desc="layers", unit="layer", disable=None if progress else True) as bar:
         run = _start(model, method, calibration, experts)
         for block in model.blocks:
@@ -124,23 +129,28 @@ def _start(
         return run
     _check_calibration(calibration)
     missing = sorted(set(calibration) - set(experts))
-    if sampling.teacher == "experts" and missing:
+    if "experts" in (sampling.teacher, sampling.block_outputs) and missing:
         raise DataError(
             f"no expert for {', '.join(missing)}.", where="calibration", remedy="Every calibration task needs its expert."
         )
     states = {task: [model.embed(batch) for batch in batches] for task, batches in calibration.items()}
     run.student = Stream(model, states, precision=sampling.precision)
     if sampling.teacher is not None and sampling.teacher_share > 0:
-        by_experts = sampling.teacher == "experts"
-        run.teacher = (
-            expert_stream(experts, calibration, _device(model), sampling.precision)
-            if by_experts
-            else merged_stream(run.student)
-        )
+        run.teacher = _stream_of(sampling.teacher, run, calibration)
+    if sampling.block_outputs is not None:
+        shared = run.teacher is not None and sampling.block_outputs == sampling.teacher
+        run.reference = run.teacher if shared else _stream_of(sampling.block_outputs, run, calibration)
     if sampling.probe_samples:
         first = {task: first_samples(batches[0], sampling.probe_samples) for task, batches in calibration.items()}
         run.probe = Stream(model, {task: [model.embed(batch)] for task, batch in first.items()})
     return run
+
+
+def _stream_of(whose: str, run: Run, calibration: Mapping[str, Sequence[Any]]) -> Stream:
+    """Each task's batches in its expert, or in the merged model as it is now."""
+    if whose == "experts":
+        return expert_stream(run.experts, calibration, _device(run.model), run.sampling.precision)
+    return merged_stream(run.student)
 
 
 def _check_calibration(calibration: Mapping[str, Sequence[Any]]) -> None:
@@ -184,13 +194,22 @@ def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], bar
         run.method.rescale(run, block, problems)  # foldings are exact: what follows sees the same outputs
         if run.sampling is not None and advance_first:
             run.advance(block)
-        shared = (perf_counter() - began) / len(problems)
+        shared, solved = (perf_counter() - began) / len(problems), []
         for problem in problems:
             began = perf_counter()
             solution = run.method.solve(problem)
             problem.seconds = shared + perf_counter() - began
-            _install(run, block, problem, solution)
+            place(problem, solution)
+            solved.append((problem, solution))
             bar.update(len(problem.names))
+        began = perf_counter()
+        if run.reference is not None:
+            run.reference.advance(block, run.stages)
+        run.method.reconstruct(run, block, solved)
+        shared = (perf_counter() - began) / len(problems)
+        for problem, solution in solved:
+            problem.seconds += shared
+            _record(run, block, problem, solution)
     if run.sampling is not None and not advance_first:
         run.advance(block)
 
@@ -215,7 +234,8 @@ def _problem(model: BlockModel, block: Block, group: Group, names: tuple[str, ..
         check_finite(module.weight, f"merged model: {name}.weight")
     merged = stack([module.weight for module in modules])
     clipped = [torch.full((len(m.weight),), n not in block.score_layers) for n, m in zip(names, modules, strict=True)]
-    return Problem(group, names, modules, ", ".join(names), merged, torch.cat(clipped).to(merged.device))
+    bias = stack_bias([module.bias for module in modules])
+    return Problem(group, names, modules, ", ".join(names), merged, torch.cat(clipped).to(merged.device), merged_bias=bias)
 
 
 def _collect(run: Run, block: Block, problems: list[Problem]) -> None:
@@ -254,17 +274,21 @@ def _teacher(run: Run, task: str, problem: Problem) -> Teacher | None:
     return problem.expert_teacher(run.experts[task]) if run.sampling.teacher == "experts" else problem.merged_teacher()
 
 
-def _install(run: Run, block: Block, problem: Problem, solution: Solution) -> None:
-    """Writes the records, then the solution into the model."""
+def place(problem: Problem, solution: Solution) -> None:
+    """Puts weights and biases of a solution into the model."""
     check_finite(solution.weight, f"quantized {problem.where}")
-    run.records += layer_records(run.method, problem, solution, run.experts, block.name)
-    for name, module, (start, stop) in zip(problem.names, problem.modules, problem.rows(), strict=True):
+    for module, (start, stop) in zip(problem.modules, problem.rows(), strict=True):
         # Parameters are replaced, never written into: a loaded tensor may be a view of its checkpoint's memory map.
         module.weight.data = solution.weight[start:stop].clone()
         if solution.bias is not None:
             module.bias.data = solution.bias[start:stop].clone()
-        if solution.codes is not None:
-            run.codes[name] = solution.codes.rows(start, stop)
+
+
+def _record(run: Run, block: Block, problem: Problem, solution: Solution) -> None:
+    """Keeps the records and codes of what is in place."""
+    run.records += layer_records(run.method, problem, solution, run.experts, block.name)
+    if solution.codes is not None:
+        run.codes |= {name: solution.codes.rows(*rows) for name, rows in zip(problem.names, problem.rows(), strict=True)}
     for remedy in solution.remedies:
         log.warning("%s: %s", problem.where, remedy)
 

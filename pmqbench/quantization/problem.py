@@ -57,7 +57,7 @@ class Problem:
         group: the group they are of.
         names, modules: the layers.
         where: what messages call them.
-        merged: W_merged (out, in), as the layers were before anything was changed.
+        merged, merged_bias: W_merged (out, in) and b_merged (out,) or None, as the layers were before anything was changed.
         in_scale: scales (in,) folded into the weights' columns, out_scale: factors (out,) folded into their rows; None: none.
         clipped: rows (out,) that a clip search may touch.
         moments: pooled moments of the inputs as they were collected (before in_scale); None for uncalibrated methods.
@@ -72,6 +72,7 @@ class Problem:
     clipped: Tensor
     in_scale: Tensor | None = None
     out_scale: Tensor | None = None
+    merged_bias: Tensor | None = None
     moments: Moments | None = None
     seconds: float = 0.0
 
