@@ -27,6 +27,7 @@ rule merge_experts:
         base=LAYOUT.base_files(),
         experts=LAYOUT.expert_files(),
         tuning=STAGES.tuning_file,
+        data=STAGES.merge_data,
         gate=ancient(REPORTS.gates_before_merging()),
     output:
         LAYOUT.model_files(f"{MERGED}/{{merge}}"),

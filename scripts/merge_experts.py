@@ -18,7 +18,7 @@ def main(job):
     family = FAMILIES.get(plan["family"])()
     recipe = dict(plan["recipe"])
     if job.input.tuning:
-        recipe["options"] = recipe["options"] | {"scaling": read_json(job.input.tuning[0])["chosen"]}
+        recipe["options"] = recipe["options"] | read_json(job.input.tuning[0])["chosen"]
     base, folder = Path(plan["base"]), Path(plan["folder"])
     experts = {task: Path(path) for task, path in plan["experts"].items()}
     for task, path in experts.items():

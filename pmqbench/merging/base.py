@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import Field
 
@@ -34,7 +34,12 @@ MergeTensor: TypeAlias = "Callable[[str], torch.Tensor]"
 
 @dataclass(frozen=True, kw_only=True)
 class Merger(ABC):
-    """A merging method. By convention a list among its options holds one value per expert, in the experts' order."""
+    """A merging method. By convention a list among its options holds one value per expert, in the experts' order.
+
+    A workflow asks for `calibrated`: whether it sees calibration samples.
+    """
+
+    calibrated: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, models: Models) -> MergeTensor:

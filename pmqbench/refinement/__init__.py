@@ -1,0 +1,1 @@
+"""Refinement: what is done to a quantized model with its experts as teachers."""

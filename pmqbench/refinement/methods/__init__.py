@@ -1,0 +1,1 @@
+"""Refinement methods: one file each, registered in base.REFINERS."""
