@@ -17,6 +17,8 @@ from pmqbench.quantization.methods.gptq import Gptq
 from pmqbench.quantization.methods.rtn import Rtn
 
 if TYPE_CHECKING:
+    from pmqbench.families.base import Block, Group
+    from pmqbench.quantization.calibrate import Run
     from pmqbench.quantization.problem import Problem, Solution
 
 METHODS: dict[str, type[Quantizer]] = {"rtn": Rtn, "gptq": Gptq, "epmq": Epmq}
@@ -58,6 +60,10 @@ class OnTop(CalibratedQuantizer):
     def sampling(self) -> Sampling:
         """What `of` asks for; for one that sees no data second moments, which records and costs are taken from."""
         return self.inner().sampling() or Sampling(precision=self.forward_precision)
+
+    def refit_norm(self, run: Run, block: Block, group: Group) -> None:
+        """As `of` does."""
+        self.inner().refit_norm(run, block, group)
 
     def solve(self, problem: Problem) -> Solution:
         """The solution of `of`."""
