@@ -74,12 +74,14 @@ class LearnedRounding(nn.Module):
             ratio = (above * (self.high - self.zero) + below) / (2**self.bits - 1)
             zero = straight_round(below / ratio)
         codes = straight_round(self.steps / ratio + self.offset) + zero
-        return codes.clamp(self.low, self.high), ratio, zero
+        # Not `clamp`, whose gradient is zero for codes at either end, which at two bits are half of them.
+        clipped = codes.detach().clamp(self.low, self.high)
+        return torch.where(codes == clipped, codes, clipped), ratio, zero
 
 
 def straight_round(value: Tensor) -> Tensor:
-    """round(value), with the identity's gradient."""
-    return value + (torch.round(value) - value).detach()
+    """round(value), exactly, with the identity's gradient."""
+    return torch.round(value).detach() + (value - value.detach())
 
 
 def latent_codes(solution: Solution) -> Tensor:
