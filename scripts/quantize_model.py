@@ -3,7 +3,8 @@
 import time
 from pathlib import Path
 
-from pmqbench.calibration import draw, experts_of, weights_of
+from pmqbench.calibration import draw, expert_of, experts_of, weights_of
+from pmqbench.costs import Costs
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json, write_json
 from pmqbench.jobs import Made, run_job, write_manifest
@@ -18,22 +19,26 @@ def main(job):
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     merged, experts = Path(plan["merged"]), experts_of(family, plan, device)
+    base = expert_of(family, Path(plan["base"]), "base", device) if experts else None
     inputs = {"merged": merged / family.weights_file, **weights_of(family, plan)}
+    before = Costs.from_manifest(read_json(merged / "manifest.json"))
     for wanted in plan["recipes"]:
-        recipe = dict(wanted["recipe"])
-        if wanted["tuning"]:
-            recipe["options"] = recipe["options"] | read_json(wanted["tuning"])["chosen"]
+        recipe, choice = dict(wanted["recipe"]), read_json(wanted["tuning"]) if wanted["tuning"] else {"chosen": {}}
+        recipe["options"] = recipe["options"] | choice["chosen"]
         method = quantizer_of(recipe)
+        costs = before + Costs.from_manifest(choice)
+        costs += Costs(calibration_samples=method.calibration_samples) if method.calibrated else Costs()
         for model in wanted["models"]:
             started = time.perf_counter()
             folder, seed = Path(model["folder"]), model["seed"]
             calibration, counts = ({}, {}) if seed is None else draw(family, plan, method.calibration_samples, seed)
-            quantized = quantize_model(family.build(merged, "merged model").to(device), method, calibration, experts)
+            student = family.build(merged, "merged model").to(device)
+            quantized = quantize_model(student, method, calibration, experts, base=base)
             family.save(folder, quantized.tensors, merged, {"method": recipe["method"]})
             size = save_packed(folder / "packed.safetensors", quantized.tensors, quantized.codes)
             write_json(folder / "layers.json", quantized.records)
             made_of = {"quantizer": recipe, "seed": seed, "calibration_samples": counts}
-            write_manifest(job, folder, Made(made_of, inputs, started, size, device))
+            write_manifest(job, folder, Made(made_of, inputs, started, size, device, costs))
 
 
 run_job(main, snakemake)

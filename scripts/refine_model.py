@@ -4,12 +4,13 @@ import time
 from pathlib import Path
 
 from pmqbench.calibration import draw, experts_of, weights_of
+from pmqbench.costs import Costs
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import hash8, sha256_file, write_json
+from pmqbench.files import hash8, read_json, sha256_file, write_json
 from pmqbench.jobs import Made, run_job, write_manifest
 from pmqbench.quantization.packing import load_codes, save_packed
 from pmqbench.refinement.base import refiner_of
-from pmqbench.refinement.refine import refine
+from pmqbench.refinement.engine import refine
 from pmqbench.torch_setup import start_torch
 
 
@@ -38,8 +39,8 @@ def main(job):
     size = save_packed(folder / "packed.safetensors", refined.tensors, refined.codes)
     write_json(folder / "layers.json", refined.records)
     write_json(folder / "curve.json", refined.curve)
-    write_manifest(job, folder, Made(made_of, inputs, started, size, device))
-    Path(plan["state"]).unlink(missing_ok=True)
+    costs = Costs.from_manifest(read_json(start / "manifest.json")) + Costs(calibration_samples=method.calibration_samples)
+    write_manifest(job, folder, Made(made_of, inputs, started, size, device, costs))
 
 
 run_job(main, snakemake)

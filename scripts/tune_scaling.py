@@ -3,12 +3,14 @@
 import time
 from pathlib import Path
 
+from pmqbench.costs import Costs
 from pmqbench.evaluation.validation import Validation
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import write_json
 from pmqbench.jobs import run_job
 from pmqbench.merging.base import merger_of
-from pmqbench.merging.engine import linear_weights, merge
+from pmqbench.merging.engine import linear_weights
+from pmqbench.merging.tuning import scaled_merges
 from pmqbench.torch_setup import start_torch
 from pmqbench.tuning import choose
 
@@ -21,16 +23,20 @@ def main(job):
     checkpoints = [family.checkpoint(Path(path), f"expert {task}") for task, path in plan["experts"].items()]
     recipe = dict(plan["recipe"])
     candidates = [{"scaling": scaling} for scaling in recipe["options"]["scaling"]["candidates"]]
-    model, linear = family.build(base, "base").to(device), linear_weights(family, base)
-    validation = Validation(family, plan, device)
+    model, validation = family.build(base, "base").to(device), Validation(family, plan, device)
+
+    def method(scaling):
+        return merger_of(recipe | {"options": recipe["options"] | {"scaling": scaling}})
+
+    merged = scaled_merges(method, family.checkpoint(base, "base"), checkpoints, linear_weights(family, base))
 
     def values(candidate):
-        method = merger_of(recipe | {"options": recipe["options"] | candidate})
-        model.load_state_dict(merge(method, family.checkpoint(base, "base"), checkpoints, linear))
+        model.load_state_dict(merged(candidate["scaling"]))
         return validation.values(model, str(candidate))
 
     choice = choose(candidates, values)
-    write_json(job.output[0], choice | {"seconds": round(time.perf_counter() - started, 3)})
+    costs = Costs(time.perf_counter() - started, validation_labels=True)
+    write_json(job.output[0], choice | costs.stated())
 
 
 run_job(main, snakemake)

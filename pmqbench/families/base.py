@@ -91,8 +91,29 @@ class BlockModel(Protocol):
     def run_block(self, block: Block, state: Any) -> Any:
         """State before `block` -> state after it."""
 
+    def run_last_block(self, state: Any) -> Any:
+        """`run_block` of the last block, free to leave out what `hidden` and `finish` do not read of it."""
+
     def finish(self, state: Any) -> torch.Tensor:
         """State after the last block -> the model's output, e.g. pooled features (n, width)."""
+
+    def hidden(self, block: Block, state: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What `block` made of the state before it: hidden states (n, tokens, width) in the state after it.
+
+        Beside them the mask of real tokens, (n, tokens), bool; None if all are real.
+        """
+
+    def features(self, state: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """State after the last block -> the states (n, tokens, width) that the answer is read from, and their mask.
+
+        One token, the pooled output, where the model pools; of a decoder the normed states that give the logits.
+        """
+
+    def with_own_answers(self, batch: Any, where: str) -> Any:
+        """`batch` as the model alone answers it: a decoder reads this model's own greedy answers, whatever it read before.
+
+        Models without a decoder return it as it is. NumericalError naming `where` if the outputs are NaN or Inf.
+        """
 
     def token_weights(self, block: Block, layer: str, state: Any, class_only: bool) -> torch.Tensor | None:
         """Weight of each token of `layer`'s input, shape (tokens,) flattened like the input; None means all 1.
@@ -110,12 +131,24 @@ class Blockwise:
             state = self.run_stage(block, stage, state)
         return state
 
+    def run_last_block(self: BlockModel, state: Any) -> Any:
+        """The whole of it, unless a model knows better."""
+        return self.run_block(self.blocks[-1], state)
+
+    def features(self: BlockModel, state: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The model's output as one token, for models that pool."""
+        return self.finish(state)[:, None], None
+
+    def with_own_answers(self: BlockModel, batch: Any, where: str) -> Any:
+        """The batch itself: most models have no decoder."""
+        return batch
+
     def forward(self: BlockModel, batch: Any) -> torch.Tensor:
         """Model input -> the model's output."""
         state = self.embed(batch)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             state = self.run_block(block, state)
-        return self.finish(state)
+        return self.finish(self.run_last_block(state))
 
 
 class Family(Protocol):

@@ -124,6 +124,10 @@ class Bert:
         """Mean over a text's tokens, (n, width)."""
         return state["hidden"].sum(1) / state["mask"].sum(1, keepdim=True)
 
+    def hidden(self, block: Block, state: State) -> tuple[Tensor, Tensor]:
+        """The tokens' states, and the texts' mask."""
+        return state["hidden"], state["mask"]
+
     def token_weights(self, block: Block, layer: str, state: State, class_only: bool) -> Tensor:
         """0 for padding, 1 for tokens: all of them reach the mean, so there is no class token."""
         return state["mask"].float().flatten()

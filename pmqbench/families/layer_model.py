@@ -42,6 +42,10 @@ class LayerModel(Blockwise, nn.Module):
         """State after the last block -> the model's output."""
         return self.architecture.finish(self.get_submodule, state)
 
+    def hidden(self, block: Block, state: Any) -> tuple[Tensor, Tensor | None]:
+        """What `block` made of its state, and the mask of real tokens."""
+        return self.architecture.hidden(block, state)
+
     def token_weights(self, block: Block, layer: str, state: Any, class_only: bool) -> Tensor | None:
         """Weight of each token of `layer`'s input."""
         return self.architecture.token_weights(block, layer, state, class_only)

@@ -89,5 +89,8 @@ class Architecture(Protocol):
     def finish(self, layer: Find, state: Any) -> Tensor:
         """State after the last block -> the model's output."""
 
+    def hidden(self, block: Block, state: Any) -> tuple[Tensor, Tensor | None]:
+        """What `block` made of its state, and the mask of real tokens, as in BlockModel."""
+
     def token_weights(self, block: Block, layer: str, state: Any, class_only: bool) -> Tensor | None:
         """Weight of each token of `layer`'s input, as in BlockModel."""

@@ -21,6 +21,7 @@ from pmqbench.checkpoints import Checkpoint
 from pmqbench.errors import NumericalError
 from pmqbench.families.base import DECODER_START, Block, Blockwise
 from pmqbench.families.t5_config import T5Config
+from pmqbench.tasks.text import MAX_ANSWER_TOKENS
 
 State = dict[str, Tensor]
 Batch = Mapping[str, Tensor]
@@ -167,6 +168,23 @@ class T5Model(Blockwise, nn.Module):
     def finish(self, state: State) -> Tensor:
         """State after the last block -> logits (n, answer tokens, vocabulary)."""
         return self._logits(state["decoder"])
+
+    def hidden(self, block: Block, state: State) -> tuple[Tensor, Tensor]:
+        """The states of the block's own stack."""
+        stack = block.name.split(".", 1)[0]
+        return state[stack], state[f"{stack}_mask"]
+
+    def features(self, state: State) -> tuple[Tensor, Tensor]:
+        """The decoder's normed states, which the vocabulary projection reads."""
+        return self.decoder.final_layer_norm(state["decoder"]), state["decoder_mask"]
+
+    def with_own_answers(self, batch: Batch, where: str) -> Batch:
+        """The decoder reads its own greedy answer up to the token before the last; no target text is used."""
+        answers = self.generate(batch, MAX_ANSWER_TOKENS, where)
+        read = answers[:, :-1]
+        # What stands before the end token is real; an answer that was cut has none, and is real as a whole.
+        mask = (read == self.config.end).cumsum(1) == 0
+        return {**batch, "decoder_input_ids": read * mask, "decoder_attention_mask": mask.long()}
 
     def token_weights(self, block: Block, layer: str, state: State, class_only: bool) -> Tensor | None:
         """0 for padding. Cross-attention's k and v read the encoder's tokens; there is no class token."""

@@ -138,12 +138,13 @@ class VisionTower(Blockwise, nn.Module):
         """(n, tokens, width) -> pooled class token (n, width)."""
         return self.post_layernorm(state[:, 0])
 
-    def forward(self, batch: Tensor) -> Tensor:
-        """uint8 images (n, 3, h, w) -> pooled features (n, width)."""
-        state = self.embed(batch)
-        for block in self.blocks[:-1]:
-            state = self.run_block(block, state)
-        return self.finish(self.encoder.layers[-1].class_token(state))
+    def run_last_block(self, state: Tensor) -> Tensor:
+        """(n, tokens, width) -> the class token alone, (n, 1, width): all that the output takes of it."""
+        return self.encoder.layers[-1].class_token(state)
+
+    def hidden(self, block: Block, state: Tensor) -> tuple[Tensor, None]:
+        """The state itself; images have no padding."""
+        return state, None
 
     def token_weights(self, block: Block, layer: str, state: State, class_only: bool) -> Tensor | None:
         """Only the last block with `class_only` weighs tokens differently."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from pmqbench.merging.engine import Models
+    from pmqbench.quantization.base import Quantizer
 
 # Scaling coefficients above 2.5 are unheard of; the range is there to catch "30" meant as a percentage.
 Coefficient: TypeAlias = Annotated[float, Field(ge=-10, le=10)]
@@ -36,10 +37,14 @@ MergeTensor: TypeAlias = "Callable[[str], torch.Tensor]"
 class Merger(ABC):
     """A merging method. By convention a list among its options holds one value per expert, in the experts' order.
 
-    A workflow asks for `calibrated`: whether it sees calibration samples.
+    Attributes:
+        calibrated: whether samples of the tasks are needed too: a CalibratedMerger.
+        linear_in_scaling: whether merged = base + scaling * D with a D that does not depend on the option `scaling`, one number
+            for all experts: then one merge gives the merges of all scalings.
     """
 
     calibrated: ClassVar[bool] = False
+    linear_in_scaling: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, models: Models) -> MergeTensor:
@@ -70,6 +75,32 @@ class Merger(ABC):
                 raise ConfigError("NaN and Inf are no coefficients.", where=place, remedy="Give finite numbers.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class CalibratedMerger(Merger):
+    """A merge that sees unlabelled samples of every task.
+
+    The start is a merge without data; from its blocks the layer loop (`quantization.calibrate.quantize_model`) then makes the
+    merged model's, with a solver that does not round. A merge is one model: its samples are drawn by a seed of its own.
+    """
+
+    calibrated: ClassVar[bool] = True
+
+    calibration_samples: Annotated[int, Field(ge=1, description="Samples a task, from its train split; no labels.")] = 256
+    seed: Annotated[int, Field(ge=0, description="Seed of the draw of samples.")] = 0
+
+    @abstractmethod
+    def first(self) -> Merger:
+        """The merge without data that the layer loop starts from."""
+
+    @abstractmethod
+    def solver(self) -> Quantizer:
+        """What the layer loop runs on it, at 16 bits."""
+
+    def start(self, models: Models) -> MergeTensor:
+        """The start's passes."""
+        return self.first().start(models)
+
+
 def per_expert(value: float | list[float], experts: int) -> list[float]:
     """One value per expert: a list as it is, a number repeated."""
     return value if isinstance(value, list) else [value] * experts
@@ -84,4 +115,10 @@ def merger_of(recipe: Mapping[str, Any]) -> Merger:
 
     method = build_options(MERGERS, recipe["method"], recipe["options"], "merge recipe")
     calibration = recipe.get("calibrate_singular_values")
+    if calibration and method.calibrated:
+        raise ConfigError(
+            f'singular values of "{recipe["method"]}" cannot be calibrated.',
+            where="merge recipe.calibrate_singular_values",
+            remedy="Remove it: the method solves for what the experts' outputs ask for.",
+        )
     return SingularValueCalibration(method=method, **calibration) if calibration else method

@@ -97,9 +97,14 @@ class Survey(Quantizer):
         own = self.inner.sampling() or Sampling()
         return replace(own, sequential="block", probe_samples=self.probe_samples)
 
-    def refit_norm(self, run: Run, block: Block, group: Group) -> None:
+    @property
+    def uses_base(self) -> bool:
+        """Whether `inner` does."""
+        return self.inner.uses_base
+
+    def refit_norm(self, run: Run, block: Block, group: Group) -> dict[str, Tensor]:
         """As `inner` does."""
-        self.inner.refit_norm(run, block, group)
+        return self.inner.refit_norm(run, block, group)
 
     def solve(self, problem: Problem) -> Solution:
         """The unrounded solution; notes c of every width."""
@@ -133,9 +138,14 @@ class Allocated(Quantizer):
         """As `inner`."""
         return self.inner.sampling() or Sampling()
 
-    def refit_norm(self, run: Run, block: Block, group: Group) -> None:
+    @property
+    def uses_base(self) -> bool:
+        """Whether `inner` does."""
+        return self.inner.uses_base
+
+    def refit_norm(self, run: Run, block: Block, group: Group) -> dict[str, Tensor]:
         """As `inner` does."""
-        self.inner.refit_norm(run, block, group)
+        return self.inner.refit_norm(run, block, group)
 
     def solve(self, problem: Problem) -> Solution:
         """`inner`'s solution at the layers' width."""

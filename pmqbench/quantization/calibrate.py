@@ -23,7 +23,15 @@ from pmqbench.quantization.grid import LayerCodes
 from pmqbench.quantization.layer_record import layer_records
 from pmqbench.quantization.moments import Pool, TaskMoments, Teacher
 from pmqbench.quantization.problem import Expert, Problem, Solution, stack, stack_bias
-from pmqbench.quantization.streams import Stream, ahead, expert_stream, first_samples, merged_stream, sample_count
+from pmqbench.quantization.streams import (
+    Stream,
+    ahead,
+    expert_blocks,
+    expert_stream,
+    first_samples,
+    merged_stream,
+    sample_count,
+)
 
 __all__ = ["Expert", "QuantizedModel", "quantize_model"]
 log = logging.getLogger(__name__)
@@ -50,6 +58,7 @@ class QuantizedModel:
 class Run:
     """A quantization in progress. Streams are None where the method needs none; they stand before `stages` of a block.
 
+    The moments are of the inputs that `source` has: the student itself, or the experts (`Sampling.inputs`).
     `reference`, whose states are what block outputs should be, moves on before a block's layers are reconstructed.
     """
 
@@ -57,7 +66,9 @@ class Run:
     method: Quantizer
     sampling: Sampling | None
     experts: Mapping[str, Expert]
+    base: Expert | None = None
     student: Stream | None = None
+    source: Stream | None = None
     teacher: Stream | None = None
     probe: Stream | None = None
     reference: Stream | None = None
@@ -66,9 +77,10 @@ class Run:
     records: list[dict[str, Any]] = field(default_factory=list)
 
     def enter(self, task: str, block: Block) -> None:
-        """Readies the teacher for the task's states."""
-        if self.teacher is not None:
-            self.teacher.enter(task, block)
+        """Readies source and teacher for the task's states."""
+        for stream in (self.source, self.teacher):
+            if stream is not None:
+                stream.enter(task, block)
 
     def inputs(self, stream: Stream, task: str, index: int, block: Block, layers: Sequence[str]) -> dict[str, Tensor]:
         """The inputs of `layers`, which the current stages run, for one batch of a stream; a teacher's after `enter`."""
@@ -78,7 +90,7 @@ class Run:
         """Runs every stream through the current stages, unless nobody reads what comes out."""
         if block is self.model.blocks[-1] and self.stages.stop == block.stages:
             return
-        for stream in (self.student, self.teacher, self.probe):
+        for stream in (self.student or self.source, self.teacher, self.probe):
             if stream is not None and stream is not self.reference:
                 stream.advance(block, self.stages)
 
@@ -89,6 +101,7 @@ def quantize_model(
     calibration: Mapping[str, Sequence[Any]],
     experts: Mapping[str, Expert],
     progress: bool = True,
+    base: Expert | None = None,
 ) -> QuantizedModel:
     """Quantizes the linear layers of `model`'s blocks, in place: afterwards it is the quantized model.
 
@@ -98,18 +111,19 @@ def quantize_model(
         calibration: task -> input batches as `model.embed` takes them; not looked at by uncalibrated methods.
         experts: task -> expert. Needed by methods that use experts; for others they only add merging deviations to the records.
         progress: show a progress bar over layers when run in a terminal.
+        base: the model that the experts were tuned from; needed by methods that use it.
 
     Raises:
         ConfigError: the group size does not divide a layer's inputs.
-        DataError: an empty calibration set, a missing or foreign expert.
+        DataError: an empty calibration set, a missing or foreign expert, a missing base.
         NumericalError: NaN or Inf in weights or activations, or moments that no damping makes regular.
     """
     names = [layer for block in model.blocks for group in block.groups for layer in group.layers]
     shapes = {name: tuple(model.get_submodule(name).weight.shape) for name in names}
     check_group_size(shapes, method.group_size, "quantization: group_size")
-    method = method.prepare(model, calibration, experts, progress)
+    method = method.prepare(model, calibration, experts, progress, base)
     with torch.no_grad(), tqdm(total=len(names), desc="layers", unit="layer", disable=None if progress else True) as bar:
-        run = _start(model, method, calibration, experts)
+        run = _start(model, method, calibration, experts, base)
         for block in model.blocks:
             done = len(run.records)
             _quantize_block(run, block, bar)
@@ -121,10 +135,16 @@ def quantize_model(
 
 
 def _start(
-    model: BlockModel, method: Quantizer, calibration: Mapping[str, Sequence[Any]], experts: Mapping[str, Expert]
+    model: BlockModel,
+    method: Quantizer,
+    calibration: Mapping[str, Sequence[Any]],
+    experts: Mapping[str, Expert],
+    base: Expert | None,
 ) -> Run:
     sampling = method.sampling()
-    run = Run(model, method, sampling, experts)
+    if method.uses_base and base is None:
+        raise DataError("the method needs the base's weights.", where="base", remedy="Give the base that experts stem from.")
+    run = Run(model, method, sampling, experts, base if method.uses_base else None)
     if sampling is None:
         return run
     _check_calibration(calibration)
@@ -133,8 +153,19 @@ def _start(
         raise DataError(
             f"no expert for {', '.join(missing)}.", where="calibration", remedy="Every calibration task needs its expert."
         )
-    states = {task: [model.embed(batch) for batch in batches] for task, batches in calibration.items()}
-    run.student = Stream(model, states, precision=sampling.precision)
+    _start_streams(run, sampling, calibration)
+    return run
+
+
+def _start_streams(run: Run, sampling: Sampling, calibration: Mapping[str, Sequence[Any]]) -> None:
+    model, device = run.model, _device(run.model)
+    if sampling.inputs == "expert":
+        run.source = expert_stream(run.experts, calibration, device, sampling.precision)
+    else:
+        states = {task: [model.embed(batch) for batch in batches] for task, batches in calibration.items()}
+        run.student = run.source = Stream(model, states, precision=sampling.precision)
+        if sampling.inputs == "expert_block":
+            run.source = expert_blocks(run.experts, run.student, device)
     if sampling.teacher is not None and sampling.teacher_share > 0:
         run.teacher = _stream_of(sampling.teacher, run, calibration)
     if sampling.block_outputs is not None:
@@ -143,7 +174,6 @@ def _start(
     if sampling.probe_samples:
         first = {task: first_samples(batches[0], sampling.probe_samples) for task, batches in calibration.items()}
         run.probe = Stream(model, {task: [model.embed(batch)] for task, batch in first.items()})
-    return run
 
 
 def _stream_of(whose: str, run: Run, calibration: Mapping[str, Sequence[Any]]) -> Stream:
@@ -177,7 +207,7 @@ def _plan(run: Run, block: Block, sequential: str) -> list[tuple[range, list[tup
     """Stages that run together, and the groups in them that are collected together."""
     if sequential != "group":
         return [(range(block.stages), [block.groups])]
-    short = run.student is not None and run.student.size() > KEPT_BYTES
+    short = run.source is not None and run.source.size() > KEPT_BYTES
     ends = [stage + 1 for stage in range(block.stages) if not (short and stage in block.wide)]
     parts = [range(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
     return [(stages, [(group,) for group in block.groups if group.stage in stages]) for stages in parts]
@@ -186,8 +216,13 @@ def _plan(run: Run, block: Block, sequential: str) -> list[tuple[range, list[tup
 def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], bar: tqdm, advance_first: bool) -> None:
     for step in steps:
         began = perf_counter()
+        waiting: dict[str, Tensor] = {}  # refitted norms that the inputs collected now are not to see
         for group in step:
-            run.method.refit_norm(run, block, group)
+            fitted = run.method.refit_norm(run, block, group)
+            if run.sampling is not None and run.sampling.norms == "after":
+                waiting |= fitted
+            else:
+                _replace(run.model, fitted)
         problems = [problem for group in step for problem in _problems(run, block, group)]
         if run.sampling is not None:
             _collect(run, block, problems)
@@ -202,6 +237,7 @@ def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], bar
             place(problem, solution)
             solved.append((problem, solution))
             bar.update(len(problem.names))
+        _replace(run.model, waiting)
         began = perf_counter()
         if run.reference is not None:
             run.reference.advance(block, run.stages)
@@ -218,40 +254,42 @@ def _problems(run: Run, block: Block, group: Group) -> list[Problem]:
     """One problem for the layers of a group whose tokens weigh the same."""
     alike: list[tuple[Tensor | None, list[str]]] = []
     for layer in group.layers:
-        weights = _token_weights(run, block, layer, next(iter(run.student.states.values()))[0]) if run.student else None
+        weights = _token_weights(run, block, layer, next(iter(run.source.states.values()))[0]) if run.source else None
         for known, layers in alike:
             if known is weights or (known is not None and weights is not None and torch.equal(known, weights)):
                 layers.append(layer)
                 break
         else:
             alike.append((weights, [layer]))
-    return [_problem(run.model, block, group, tuple(layers)) for _, layers in alike]
+    return [_problem(run, block, group, tuple(layers)) for _, layers in alike]
 
 
-def _problem(model: BlockModel, block: Block, group: Group, names: tuple[str, ...]) -> Problem:
-    modules = tuple(model.get_submodule(name) for name in names)
+def _problem(run: Run, block: Block, group: Group, names: tuple[str, ...]) -> Problem:
+    modules = tuple(run.model.get_submodule(name) for name in names)
     for name, module in zip(names, modules, strict=True):
         check_finite(module.weight, f"merged model: {name}.weight")
     merged = stack([module.weight for module in modules])
     clipped = [torch.full((len(m.weight),), n not in block.score_layers) for n, m in zip(names, modules, strict=True)]
-    bias = stack_bias([module.bias for module in modules])
-    return Problem(group, names, modules, ", ".join(names), merged, torch.cat(clipped).to(merged.device), merged_bias=bias)
+    problem = Problem(group, names, modules, ", ".join(names), merged, torch.cat(clipped).to(merged.device))
+    problem.merged_bias = stack_bias([module.bias for module in modules])
+    problem.base = problem.expert_teacher(run.base) if run.base else None
+    return problem
 
 
 def _collect(run: Run, block: Block, problems: list[Problem]) -> None:
-    """Moments of every problem's inputs, task by task, one pass over the student's (and the teacher's) batches."""
+    """Moments of every problem's inputs, task by task, one pass over the source's (and the teacher's) batches."""
     sampling, device = run.sampling, problems[0].merged.device
-    pools = [Pool(problem.merged, sampling.task_weight) for problem in problems]
+    pools = [Pool(problem.merged, sampling.task_weight, sampling.shift) for problem in problems]
     taps = tuple(dict.fromkeys(problem.group.layers[0] for problem in problems))
-    teachers = ahead(run.student.states, lambda task: [_teacher(run, task, problem) for problem in problems])
-    for (task, states), targets in zip(run.student.states.items(), teachers, strict=True):
+    teachers = ahead(run.source.states, lambda task: [_teacher(run, task, problem) for problem in problems])
+    for (task, states), targets in zip(run.source.states.items(), teachers, strict=True):
         run.enter(task, block)
         per_task = [
             TaskMoments(p.merged.shape[1], device, len(states), cross=run.teacher is not None, absolute=sampling.absolute)
             for p in problems
         ]
         for index, state in enumerate(states):
-            x = run.inputs(run.student, task, index, block, taps)
+            x = run.inputs(run.source, task, index, block, taps)
             y = run.inputs(run.teacher, task, index, block, taps) if run.teacher else {}
             for problem, moments in zip(problems, per_task, strict=True):
                 tap = problem.group.layers[0]
@@ -259,7 +297,7 @@ def _collect(run: Run, block: Block, problems: list[Problem]) -> None:
                 moments.add(x[tap], weights, y.get(tap), sampling.teacher_share)
         for problem, moments, target, pool in zip(problems, per_task, targets, pools, strict=True):
             where = f"task {task}, {problem.where}"
-            pool.fold(task, moments.finish(where), target, where)
+            pool.fold(task, moments.finish(where, sampling.off_diagonal), target, where)
     for problem, pool in zip(problems, pools, strict=True):
         problem.moments = pool.moments()
 
@@ -291,6 +329,11 @@ def _record(run: Run, block: Block, problem: Problem, solution: Solution) -> Non
         run.codes |= {name: solution.codes.rows(*rows) for name, rows in zip(problem.names, problem.rows(), strict=True)}
     for remedy in solution.remedies:
         log.warning("%s: %s", problem.where, remedy)
+
+
+def _replace(model: BlockModel, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        model.get_parameter(name).data = tensor
 
 
 def _report(block: Block, records: list[dict[str, Any]]) -> None:

@@ -17,6 +17,8 @@ from pmqbench.quantization.methods.gptq import Gptq
 from pmqbench.quantization.methods.rtn import Rtn
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pmqbench.families.base import Block, Group
     from pmqbench.quantization.calibrate import Run
     from pmqbench.quantization.problem import Problem, Solution
@@ -53,6 +55,11 @@ class OnTop(CalibratedQuantizer):
         return build_options(QUANTIZERS, self.of, {name: getattr(self, name) for name in own} | (self.options or {}), where)
 
     @property
+    def uses_base(self) -> bool:
+        """Whether `of` does."""
+        return self.inner().uses_base
+
+    @property
     def uses_experts(self) -> bool:
         """Whether `of` does."""
         return METHODS[self.of].uses_experts
@@ -61,9 +68,9 @@ class OnTop(CalibratedQuantizer):
         """What `of` asks for; for one that sees no data second moments, which records and costs are taken from."""
         return self.inner().sampling() or Sampling(precision=self.forward_precision)
 
-    def refit_norm(self, run: Run, block: Block, group: Group) -> None:
+    def refit_norm(self, run: Run, block: Block, group: Group) -> dict[str, Tensor]:
         """As `of` does."""
-        self.inner().refit_norm(run, block, group)
+        return self.inner().refit_norm(run, block, group)
 
     def solve(self, problem: Problem) -> Solution:
         """The solution of `of`."""

@@ -1,1 +1,1 @@
-"""Refinement: what is done to a quantized model with its experts as teachers."""
+"""Refinement of quantized models towards their experts: options in `base.py` and `methods/`, torch in the other files."""

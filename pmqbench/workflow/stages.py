@@ -110,22 +110,21 @@ class Stages:
 
     # --- merging
 
+    def merges(self, calibrated: bool) -> list[str]:
+        """The merges that see samples, or those that see none."""
+        return [name for name, merge in self.layout.merges.items() if merge.method.calibrated is calibrated]
+
     def merge_plan(self, wildcards: Any, output: Any) -> Plan:
-        """The recipe, and where base and experts are."""
-        layout = self.layout
+        """The recipe, and where base, experts and, for a merge that sees some, samples are."""
+        layout, merge = self.layout, self.layout.merges[wildcards.merge]
         return {
             "family": layout.suite.family,
-            "recipe": layout.merges[wildcards.merge].describe(),
+            "recipe": merge.describe(),
             "base": layout.base,
             "experts": self.expert_folders,
             "folder": f"{MERGED}/{wildcards.merge}",
-            **({"calibration": self.calibration} if layout.merges[wildcards.merge].method.calibrated else {}),
+            **(self.calibration if merge.method.calibrated else {}),
         }
-
-    def merge_data(self, wildcards: Any) -> list[str]:
-        """The samples of a merge that sees some, and what the protocol reads of the base."""
-        calibrated = self.layout.merges[wildcards.merge].method.calibrated
-        return [*self.layout.split_files("train"), *self.layout.protocol_files()] if calibrated else []
 
     def tuning_plan(self, wildcards: Any, output: Any) -> Plan:
         """A merge's plan, and how its candidates are compared."""
@@ -147,7 +146,8 @@ class Stages:
 
     def code_of_merge(self, merge: MergeRecipe) -> str:
         """`merge_code` of a recipe."""
-        return self.layout.code("merge_experts", self._merger(merge), function=self.batches_of(merge.method))
+        script = "calibrate_merge" if merge.method.calibrated else "merge_experts"
+        return self.layout.code(script, self._merger(merge), function=self.batches_of(merge.method))
 
     def batches_of(self, method: Any) -> Callable[..., object] | None:
         """The protocol's function that makes batches, if a method is calibrated."""

@@ -48,7 +48,12 @@ class Mixed(OnTop):
             raise ConfigError(what, where=f"{where}.widths", remedy="Add a smaller width.")
 
     def prepare(
-        self, model: BlockModel, calibration: Mapping[str, Sequence[Any]], experts: Mapping[str, Expert], progress: bool
+        self,
+        model: BlockModel,
+        calibration: Mapping[str, Sequence[Any]],
+        experts: Mapping[str, Expert],
+        progress: bool,
+        base: Expert | None,
     ) -> Quantizer:
         """`of` with the width chosen for every layer; `of` itself where nothing is rounded."""
         import copy
@@ -61,7 +66,7 @@ class Mixed(OnTop):
             return inner
         probe_width = max(width for width in self.widths if width <= self.bits)
         survey = Survey(inner=inner, widths=self.widths, probe_width=probe_width, probe_samples=self.probe_samples, **grid)
-        quantize_model(copy.deepcopy(model), survey, calibration, experts if self.uses_experts else {}, progress)
+        quantize_model(copy.deepcopy(model), survey, calibration, experts if self.uses_experts else {}, progress, base)
         widths = allocate(survey.costs, self.bits)
         for item in survey.costs:
             chosen = widths[item.names[0]]

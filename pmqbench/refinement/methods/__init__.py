@@ -1,1 +1,1 @@
-"""Refinement methods: one file each, registered in base.REFINERS."""
+"""Refinement methods: one file each, called like the method; see ../base.py for what a method must tell."""

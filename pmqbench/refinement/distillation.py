@@ -1,0 +1,206 @@
+"""The training loop of expert distillation: steps, held-out losses, the step that is kept, and the state to go on from."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from tqdm import tqdm
+
+from pmqbench.errors import NumericalError
+from pmqbench.families.base import Block, BlockModel
+from pmqbench.quantization.layer_record import peak_memory_mb
+from pmqbench.quantization.streams import computing_in
+from pmqbench.refinement.engine import Refined, Start, layer_record
+from pmqbench.refinement.latent import LatentLayer
+from pmqbench.refinement.methods.distill import Distill
+from pmqbench.refinement.rates import optimiser_of, rate_share
+from pmqbench.refinement.samples import Draws
+from pmqbench.refinement.state import StateFile
+from pmqbench.refinement.teachers import Lesson, points, run_block, teach
+
+log = logging.getLogger(__name__)
+
+CURVE_POINTS = 50
+"""Points of the training loss in the curve; held-out losses are in `evaluations` of them."""
+
+
+def distill(method: Distill, start: Start) -> Refined:
+    """Teaches the model of `start` and gives it the weights of its best step, or of the start if no step is better."""
+    began = perf_counter()
+    before = {layer: start.model.get_submodule(layer).weight.detach().clone() for layer in start.layers}
+    lesson = teach(start.calibration, start.experts, start.device, method.block_weight, method.forward_precision)
+    training = _training(method, start, lesson)
+    file = StateFile(start.state, f"{start.identity} {method} seed {start.seed}")
+    if (stored := file.load()) is not None:
+        training.restore(stored)
+        log.info("%s: going on from step %d", start.state, training.step)
+    training.run(file, start.progress)
+    if training.best is not None:
+        training.put(training.best[1])
+    if training.best_step == 0:
+        log.warning("distillation: no step has a lower held-out loss than the start, which is left as it was.")
+    codes = {name: coded for name, layer in training.layers.items() if (coded := layer.close()) is not None}
+    start.model.requires_grad_(False)
+    share = (perf_counter() - began) / len(before)
+    memory = peak_memory_mb(start.device)
+    weights = {name: start.model.get_submodule(name).weight for name in before}
+    records = [
+        layer_record(start, index, name, before[name], weights[name], codes.get(name), share) | {"peak_memory_mb": memory}
+        for index, name in enumerate(before)
+    ]
+    file.remove()
+    tensors = {name: tensor.detach().cpu() for name, tensor in start.model.state_dict().items()}
+    return Refined(tensors, codes, records, training.curve)
+
+
+def _training(method: Distill, start: Start, lesson: Lesson) -> Training:
+    train = method.train == "all"
+    layers = {
+        name: LatentLayer(start.model.get_submodule(name), start.codes.get(name), train and method.learning_rate > 0)
+        for name in start.layers
+    }
+    draws = Draws.of(lesson.samples.counts, method.held_out, method.batch_size, start.seed)
+    return Training(method, start.model, layers, lesson, draws, optimiser_of(method, start.model, layers))
+
+
+@dataclass
+class Training:
+    """A distillation in progress.
+
+    Attributes:
+        method: its options.
+        model: the student.
+        layers: the student's linear layers by name.
+        lesson: what the experts teach.
+        draws: the samples of each step.
+        optimiser: of all that moves.
+        step: steps done.
+        best: lowest held-out loss, and what moves as it was then; None without held-out samples.
+        best_step: the step of it.
+        stale: evaluations since then.
+        losses: of the steps since the last point of the curve.
+        curve: its points so far.
+        seconds: spent on steps, in interrupted runs too.
+    """
+
+    method: Distill
+    model: BlockModel
+    layers: dict[str, LatentLayer]
+    lesson: Lesson
+    draws: Draws
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    best: tuple[float, list[Tensor]] | None = None
+    best_step: int | None = None
+    stale: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def run(self, file: StateFile, progress: bool) -> None:
+        """All steps that are left, or as many as the held-out loss allows."""
+        steps, spent = self.method.steps, self.seconds
+        noted, evaluated = _places(steps, CURVE_POINTS), _places(steps, self.method.evaluations)
+        began = perf_counter()
+        if self.step == 0 and not self.curve:
+            self.evaluate()
+        with tqdm(total=steps, initial=self.step, desc="distill", unit="step", disable=None if progress else True) as bar:
+            while self.step < steps and not self._exhausted():
+                self.descend()
+                self.seconds = spent + perf_counter() - began
+                bar.update()
+                if self.step in evaluated:
+                    self.evaluate()
+                elif self.step in noted:
+                    self.note(None)
+                if self.step in noted or self.step in evaluated:
+                    bar.set_postfix({name: self.curve[-1][name] for name in ("loss", "held_out")}, refresh=False)
+                if file.due():
+                    file.save(self.stored())
+
+    def descend(self) -> None:
+        """One step."""
+        share = rate_share(self.step, self.method.steps, self.method.warm_up)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["rate"] * share
+        loss = self.loss(self.draws.step(self.step))
+        self.optimiser.zero_grad()
+        # Autocast is for forward passes alone; backward passes follow them.
+        with computing_in("tf32" if self.method.forward_precision == "tf32" else "float32", loss.device.type):
+            loss.backward()
+        self.optimiser.step()
+        self.losses.append(loss.detach())
+        self.step += 1
+
+    def loss(self, index: Tensor) -> Tensor:
+        """Of the samples `index`, with what moves as it is."""
+        for layer in self.layers.values():
+            layer.install()
+        recompute = self.method.checkpointing and torch.is_grad_enabled()
+        with computing_in(self.method.forward_precision, self.lesson.targets[-1].rows.device.type):
+            batch, blocks = self.lesson.samples.take(index), self.method.block_weight > 0
+            return self.lesson.loss(points(self.model, batch, blocks, self._recomputed if recompute else run_block), index)
+
+    @torch.no_grad()
+    def evaluate(self) -> None:
+        """Takes the held-out loss, and keeps what moves if it is the lowest so far."""
+        parts = self.draws.held_out()
+        if not parts:
+            return self.note(None)
+        held_out = sum(float(self.loss(part)) * len(part) for part in parts) / sum(map(len, parts))
+        self.note(held_out)
+        self.stale += 1
+        if self.best is None or held_out < self.best[0]:
+            self.best = (held_out, [parameter.detach().clone() for parameter in self.moving()])
+            self.best_step, self.stale = self.step, 0
+        return None
+
+    def note(self, held_out: float | None) -> None:
+        """Adds a point to the curve; NumericalError if the loss is NaN or Inf."""
+        loss = float(torch.stack(self.losses).mean()) if self.losses else None
+        if not all(math.isfinite(number) for number in (loss, held_out) if number is not None):
+            remedy = "Lower `learning_rate`, `scale_rate` and `norm_rate`."
+            raise NumericalError("the loss is NaN or Inf.", where=f"distillation, step {self.step}", remedy=remedy)
+        self.curve.append({"step": self.step, "loss": loss, "held_out": held_out, "seconds": round(self.seconds, 3)})
+        self.losses.clear()
+
+    def moving(self) -> list[Tensor]:
+        """All parameters that train, in the optimiser's order."""
+        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+
+    @torch.no_grad()
+    def put(self, values: list[Tensor]) -> None:
+        """Gives what moves these values."""
+        for parameter, value in zip(self.moving(), values, strict=True):
+            parameter.copy_(value)
+
+    def stored(self) -> dict[str, Any]:
+        """All that a run needs to go on; the samples of a step follow from its number."""
+        values = [parameter.detach() for parameter in self.moving()]
+        names = ("step", "best", "best_step", "stale", "losses", "curve", "seconds")
+        return {"values": values, "optimiser": self.optimiser.state_dict(), **{name: getattr(self, name) for name in names}}
+
+    def restore(self, stored: dict[str, Any]) -> None:
+        """Goes to where `stored` was taken."""
+        self.put(stored.pop("values"))
+        self.optimiser.load_state_dict(stored.pop("optimiser"))
+        for name, value in stored.items():
+            setattr(self, name, value)
+
+    def _exhausted(self) -> bool:
+        return self.method.patience is not None and self.stale >= self.method.patience
+
+    def _recomputed(self, model: BlockModel, block: Block, state: Any) -> Any:
+        return checkpoint(run_block, model, block, state, use_reentrant=False)
+
+
+def _places(steps: int, count: int) -> frozenset[int]:
+    """`count` steps, evenly spread, the last one among them."""
+    return frozenset(round(steps * place / count) for place in range(1, count + 1))

@@ -1,0 +1,93 @@
+"""Layers that train through their rounding: latent weights and scales, the weight that the model runs with, and its codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pmqbench.quantization.grid import LayerCodes
+
+
+class StraightThrough(torch.autograd.Function):
+    """scale e^growth (round(clamp(latent / scale + zero, low, high)) - zero); the rounding's derivative counts as 1.
+
+    All but the bounds are (out, groups, group size) or broadcast to it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, latent: Tensor, growth: Tensor, inverse: Tensor, scale: Tensor, zero: Tensor, low: int, high: int
+    ) -> Tensor:
+        """`inverse` is 1 / scale, which never changes."""
+        place = torch.addcmul(zero, latent, inverse)
+        inside = (place >= low) & (place <= high)
+        steps = place.clamp_(low, high).round_().sub_(zero)
+        grown = scale * growth.exp()
+        ctx.save_for_backward(steps, inside, inverse, grown)
+        return steps * grown
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """To the latent weight within the clamp, and to the growth."""
+        steps, inside, inverse, grown = ctx.saved_tensors
+        latent = (gradient * (grown * inverse)).mul_(inside) if ctx.needs_input_grad[0] else None
+        return latent, (gradient * steps).sum(-1, keepdim=True) * grown, None, None, None, None, None
+
+
+class LatentLayer:
+    """A linear layer in training. It gives its module a weight before every step; the module's bias trains by itself.
+
+    The weight goes straight into the module's parameters, where only leaves are meant to be, so that it keeps its place.
+
+    Attributes:
+        module: the layer; `close` gives it a parameter for a weight again.
+        latent: the latent weight; does not require a gradient if codes stay.
+        growth: (out, groups, 1), log of the scales' growth; None at full precision.
+    """
+
+    def __init__(self, module: nn.Linear, coded: LayerCodes | None, train_weight: bool) -> None:
+        self.module, self._coded = module, coded
+        weight = module.weight.detach().clone()
+        self.latent = nn.Parameter(weight, requires_grad=train_weight)
+        self.growth: nn.Parameter | None = None
+        if coded is not None:
+            grid = coded.grid()
+            self._low, self._high = grid.low, grid.high
+            self._scale = grid.scale[..., None].to(weight.device)
+            zero = torch.zeros_like(grid.scale) if grid.zero is None else grid.zero
+            self._zero = zero[..., None].to(weight.device)
+            self._inverse = 1 / self._scale
+            self.growth = nn.Parameter(torch.zeros_like(self._scale))
+
+    def install(self) -> None:
+        """Gives the module the weight (out, in) of the latent weight and the scales as they are now."""
+        self.module._parameters["weight"] = self.weight()
+
+    def weight(self) -> Tensor:
+        """On the grid, with gradients to what trains."""
+        if self.growth is None:
+            return self.latent
+        parts = (self._grouped(), self.growth, self._inverse, self._scale, self._zero, self._low, self._high)
+        return StraightThrough.apply(*parts).view(self.latent.shape)
+
+    def codes(self) -> LayerCodes | None:
+        """What the layer is stored as; None at full precision."""
+        if self.growth is None or self._coded is None:
+            return None
+        with torch.no_grad():
+            place = torch.addcmul(self._zero, self._grouped(), self._inverse)
+            codes = place.clamp_(self._low, self._high).round_().to(self._coded.codes.dtype)
+            scale = (self._scale * self.growth.exp())[..., 0]
+        return LayerCodes(self._coded.bits, codes.view(self.latent.shape).cpu(), scale.cpu(), self._coded.zero)
+
+    def close(self) -> LayerCodes | None:
+        """Ends the training: the module has the final weight, exactly that of the codes, which are returned."""
+        coded = self.codes()
+        weight = self.latent.detach() if coded is None else coded.weight().to(self.latent.device)
+        self.module._parameters["weight"] = nn.Parameter(weight, requires_grad=False)
+        return coded
+
+    def _grouped(self) -> Tensor:
+        return self.latent.view(len(self.latent), self._scale.shape[1], -1)

@@ -1,0 +1,110 @@
+"""Fixtures: small quantized models of every family with experts and calibration batches."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pmqbench.checkpoints import Checkpoint, save_checkpoint
+from pmqbench.families.bert import BertFamily
+from pmqbench.families.t5 import T5
+from pmqbench.families.vision_config import VisionConfig
+from pmqbench.families.vit import VisionTower, build_tower
+from pmqbench.quantization.calibrate import quantize_model
+from pmqbench.quantization.grid import LayerCodes
+from pmqbench.quantization.methods.rtn import Rtn
+from pmqbench.quantization.problem import Expert
+from pmqbench.refinement.engine import Refined, refine
+from pmqbench.refinement.methods.distill import Distill
+from tests.families import bert_toy, t5_toy
+
+CONFIG = VisionConfig(32, 2, 2, 48, 16, 4, "quick_gelu", 1e-5, (0.5,) * 3, (0.25,) * 3)
+QUICK = {"calibration_samples": 24, "steps": 12, "batch_size": 8, "warm_up": 2, "evaluations": 3}
+
+
+@dataclass
+class Case:
+    """A model at full precision, its experts and calibration batches."""
+
+    merged: Any
+    experts: dict[str, Expert]
+    calibration: dict[str, list[Any]]
+
+    def quantized(self, **options: Any) -> tuple[Any, dict[str, LayerCodes]]:
+        """A fresh copy, rounded to nearest, and its codes."""
+        model = copy.deepcopy(self.merged)
+        return model, quantize_model(model, Rtn(**options), {}, {}, progress=False).codes
+
+    def distilled(
+        self, grid: dict[str, Any] | None = None, seed: int = 0, state: Path | None = None, **options: Any
+    ) -> Refined:
+        """The refined model of a quantized copy."""
+        return self.refined(*self.quantized(**(grid or {})), seed=seed, state=state, **options)
+
+    def refined(self, model: Any, codes: Any, seed: int = 0, state: Path | None = None, **options: Any) -> Refined:
+        """Of a given quantized model."""
+        method = Distill(**QUICK | options)
+        return refine(
+            model, codes, method, self.calibration, self.experts, seed=seed, state=state, identity="test", progress=False
+        )
+
+
+@pytest.fixture(scope="session")
+def towers(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Vision towers of two tasks."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    base = VisionTower(CONFIG).eval().requires_grad_(False)
+    torch.nn.init.normal_(base.embeddings.class_embedding)
+    experts, calibration, folder = {}, {}, tmp_path_factory.mktemp("towers")
+    for i, task in enumerate(("a", "b")):
+        state = {name: tensor + 0.05 * torch.randn_like(tensor) for name, tensor in base.state_dict().items()}
+        save_checkpoint(folder / task, state)
+        weights = Checkpoint(folder / task, label=f"expert {task}")
+        experts[task] = Expert(f"expert {task}", weights, lambda w=weights: build_tower(CONFIG, w))
+        calibration[task] = list((torch.randint(0, 256, (24, 3, 16, 16), dtype=torch.uint8) // (1 + i)).split(16))
+    return Case(base, experts, calibration)
+
+
+def on_disk(family: Any, folder: Path, save: Callable[[Path, float], None], calibration: dict[str, list[Any]]) -> Case:
+    """A case of models that `save` writes with so much noise."""
+    for i, name in enumerate(("merged", *calibration)):
+        save(folder / name, 0.05 * i)
+    experts = {t: Expert(t, family.checkpoint(folder / t), lambda t=t: family.build(folder / t)) for t in calibration}
+    return Case(family.build(folder / "merged"), experts, calibration)
+
+
+@pytest.fixture(scope="session")
+def berts(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Sentence encoders; texts with padding."""
+    lengths = [[9, 4, 7, 3, 5, 12] * 2, [5, 8, 6, 6] * 3]
+    batches = {task: [bert_toy.batch(rows, seed=i + 5 * n) for i, rows in enumerate(lengths)] for n, task in enumerate("ab")}
+
+    def save(folder: Path, noise: float) -> None:
+        bert_toy.tiny_bert(noise=noise).save_pretrained(folder)
+
+    return on_disk(BertFamily(), tmp_path_factory.mktemp("berts"), save, batches)
+
+
+@pytest.fixture(scope="session")
+def t5s(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Encoder-decoders; prompts and answers with padding."""
+    lengths = [([9, 4, 7, 3, 8, 12] * 2, [2, 3, 1, 1, 2, 5] * 2), ([5, 8, 6] * 4, [2, 1, 4] * 4)]
+    batches = {task: [t5_toy.batch(*rows, seed=i + 5 * n) for i, rows in enumerate(lengths)] for n, task in enumerate("ab")}
+
+    def save(folder: Path, noise: float) -> None:
+        t5_toy.save(t5_toy.tiny_t5("gated", noise=noise), folder, "gated")
+
+    return on_disk(T5(), tmp_path_factory.mktemp("t5s"), save, batches)
+
+
+@pytest.fixture(scope="session")
+def cases(towers: Case, berts: Case, t5s: Case) -> dict[str, Case]:
+    """All of them, by family."""
+    return {"clip": towers, "bert": berts, "t5": t5s}
