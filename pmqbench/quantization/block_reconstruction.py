@@ -102,14 +102,12 @@ class _Data:
 
     Attributes:
         run, block: as of `reconstruct_block`.
-        hidden: which of a state's tensors the block changes.
         train, held: samples by task.
         share: c_t by task, times the number of tasks.
     """
 
     run: Run
     block: Block
-    hidden: int
     train: dict[str, list[Pick]]
     held: dict[str, list[Pick]]
     share: dict[str, float]
@@ -127,7 +125,7 @@ class _Data:
             picks = [picks[place] for place in torch.randperm(len(picks), generator=generator).tolist()]
             count = max(1, len(picks) // HELD_OUT)
             held[task], train[task] = picks[:count], picks[count:]
-        data = cls(run, block, _changed(run, block), train, held, dict.fromkeys(train, 1.0))
+        data = cls(run, block, train, held, dict.fromkeys(train, 1.0))
         data.share = {task: 1 / max(data._variance(task), torch.finfo(torch.float32).tiny) for task in train}
         return data
 
@@ -158,10 +156,12 @@ class _Data:
 
     def _losses(self, state: Any, wanted: Tensor, weights: Tensor) -> Tensor:
         out = self.run.student.run(self.block, range(self.block.stages), state)
-        return ((state_tensors(out)[self.hidden].float() - wanted).square().sum(-1) * weights).sum(1)
+        hidden, _ = self.run.model.hidden(self.block, out)
+        return ((hidden.float() - wanted).square().sum(-1) * weights).sum(1)
 
     def _wanted(self, task: str, batch: int) -> Tensor:
-        return state_tensors(self.run.reference.states[task][batch])[self.hidden].float()
+        hidden, _ = self.run.model.hidden(self.block, self.run.reference.states[task][batch])
+        return hidden.float()
 
     def _variance(self, task: str) -> float:
         """Weighted mean over the training samples of |x - mean x|^2, x what should stand behind the block."""
@@ -175,20 +175,6 @@ class _Data:
             first = first + (wanted * weights[..., None]).sum((0, 1)).double()
             second += float((wanted.square().sum(-1) * weights).sum())
         return second / total - float((first / total).square().sum())
-
-
-def _changed(run: Run, block: Block) -> int:
-    """Which of the state's tensors depends on the block's layers."""
-    states = next(iter(run.student.states.values()))
-    with torch.enable_grad():
-        weights = [run.model.get_submodule(layer).weight for group in block.groups for layer in group.layers]
-        for weight in weights:
-            weight.requires_grad_(True)
-        out = run.student.run(block, range(block.stages), select(states[0], [0]))
-        (index,) = [place for place, tensor in enumerate(state_tensors(out)) if tensor.requires_grad]
-        for weight in weights:
-            weight.requires_grad_(False)
-    return index
 
 
 def _batches(train: dict[str, list[Pick]], batch_size: int) -> Iterator[list[Pick]]:
