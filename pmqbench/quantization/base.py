@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pmqbench.families.base import Block, BlockModel, Group
-    from pmqbench.quantization.calibrate import Run
     from pmqbench.quantization.problem import Expert, Problem, Solution
+    from pmqbench.quantization.run import Run
 
 UNROUNDED = 16  # bits at which a method stops after its target: the continuous relaxation
 

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from pmqbench.families.base import Block, BlockModel, Group
 from pmqbench.quantization.base import UNROUNDED, Quantizer, Sampling
-from pmqbench.quantization.calibrate import Run, place
-from pmqbench.quantization.problem import Problem, Solution
+from pmqbench.quantization.problem import Problem, Solution, place
+from pmqbench.quantization.run import Run
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from torch.nn.utils import parametrize
 
 from pmqbench.errors import DataError
 from pmqbench.families.base import Block
-from pmqbench.quantization.calibrate import Run, place
 from pmqbench.quantization.grid import LayerCodes
 from pmqbench.quantization.learned_rounding import LearnedRounding, latent_codes
-from pmqbench.quantization.problem import Problem, Solution
+from pmqbench.quantization.problem import Problem, Solution, place
+from pmqbench.quantization.run import Run
 from pmqbench.quantization.streams import join, sample_count, select, state_tensors
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -16,22 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pmqbench.checkpoints import check_finite
-from pmqbench.errors import DataError
 from pmqbench.families.base import Block, BlockModel, Group
-from pmqbench.quantization.base import Quantizer, Sampling, check_group_size
+from pmqbench.quantization.base import Quantizer, check_group_size
 from pmqbench.quantization.grid import LayerCodes
 from pmqbench.quantization.layer_record import layer_records
 from pmqbench.quantization.moments import Pool, TaskMoments, Teacher
-from pmqbench.quantization.problem import Expert, Problem, Solution, stack, stack_bias
-from pmqbench.quantization.streams import (
-    Stream,
-    ahead,
-    expert_blocks,
-    expert_stream,
-    first_samples,
-    merged_stream,
-    sample_count,
-)
+from pmqbench.quantization.problem import Expert, Problem, Solution, place, stack, stack_bias
+from pmqbench.quantization.run import Run, start
+from pmqbench.quantization.streams import ahead
 
 __all__ = ["Expert", "QuantizedModel", "quantize_model"]
 log = logging.getLogger(__name__)
@@ -52,47 +44,6 @@ class QuantizedModel:
     tensors: dict[str, Tensor]
     codes: dict[str, LayerCodes]
     records: list[dict[str, Any]]
-
-
-@dataclass
-class Run:
-    """A quantization in progress. Streams are None where the method needs none; they stand before `stages` of a block.
-
-    The moments are of the inputs that `source` has: the student itself, or the experts (`Sampling.inputs`).
-    `reference`, whose states are what block outputs should be, moves on before a block's layers are reconstructed.
-    """
-
-    model: BlockModel
-    method: Quantizer
-    sampling: Sampling | None
-    experts: Mapping[str, Expert]
-    base: Expert | None = None
-    student: Stream | None = None
-    source: Stream | None = None
-    teacher: Stream | None = None
-    probe: Stream | None = None
-    reference: Stream | None = None
-    stages: range = range(1)
-    codes: dict[str, LayerCodes] = field(default_factory=dict)
-    records: list[dict[str, Any]] = field(default_factory=list)
-
-    def enter(self, task: str, block: Block) -> None:
-        """Readies source and teacher for the task's states."""
-        for stream in (self.source, self.teacher):
-            if stream is not None:
-                stream.enter(task, block)
-
-    def inputs(self, stream: Stream, task: str, index: int, block: Block, layers: Sequence[str]) -> dict[str, Tensor]:
-        """The inputs of `layers`, which the current stages run, for one batch of a stream; a teacher's after `enter`."""
-        return stream.inputs(block, self.stages, stream.states[task][index], layers)
-
-    def advance(self, block: Block) -> None:
-        """Runs every stream through the current stages, unless nobody reads what comes out."""
-        if block is self.model.blocks[-1] and self.stages.stop == block.stages:
-            return
-        for stream in (self.student or self.source, self.teacher, self.probe):
-            if stream is not None and stream is not self.reference:
-                stream.advance(block, self.stages)
 
 
 def quantize_model(
@@ -123,7 +74,7 @@ def quantize_model(
     check_group_size(shapes, method.group_size, "quantization: group_size")
     method = method.prepare(model, calibration, experts, progress, base)
     with torch.no_grad(), tqdm(total=len(names), desc="layers", unit="layer", disable=None if progress else True) as bar:
-        run = _start(model, method, calibration, experts, base)
+        run = start(model, method, calibration, experts, base)
         for block in model.blocks:
             done = len(run.records)
             _quantize_block(run, block, bar)
@@ -132,68 +83,6 @@ def quantize_model(
         record["index"] = index
     tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     return QuantizedModel(tensors, run.codes, run.records)
-
-
-def _start(
-    model: BlockModel,
-    method: Quantizer,
-    calibration: Mapping[str, Sequence[Any]],
-    experts: Mapping[str, Expert],
-    base: Expert | None,
-) -> Run:
-    sampling = method.sampling()
-    if method.uses_base and base is None:
-        raise DataError("the method needs the base's weights.", where="base", remedy="Give the base that experts stem from.")
-    run = Run(model, method, sampling, experts, base if method.uses_base else None)
-    if sampling is None:
-        return run
-    _check_calibration(calibration)
-    missing = sorted(set(calibration) - set(experts))
-    if "experts" in (sampling.teacher, sampling.block_outputs) and missing:
-        raise DataError(
-            f"no expert for {', '.join(missing)}.", where="calibration", remedy="Every calibration task needs its expert."
-        )
-    _start_streams(run, sampling, calibration)
-    return run
-
-
-def _start_streams(run: Run, sampling: Sampling, calibration: Mapping[str, Sequence[Any]]) -> None:
-    model, device = run.model, _device(run.model)
-    if sampling.inputs == "expert":
-        run.source = expert_stream(run.experts, calibration, device, sampling.precision)
-    else:
-        states = {task: [model.embed(batch) for batch in batches] for task, batches in calibration.items()}
-        run.student = run.source = Stream(model, states, precision=sampling.precision)
-        if sampling.inputs == "expert_block":
-            run.source = expert_blocks(run.experts, run.student, device)
-    if sampling.teacher is not None and sampling.teacher_share > 0:
-        run.teacher = _stream_of(sampling.teacher, run, calibration)
-    if sampling.block_outputs is not None:
-        shared = run.teacher is not None and sampling.block_outputs == sampling.teacher
-        run.reference = run.teacher if shared else _stream_of(sampling.block_outputs, run, calibration)
-    if sampling.probe_samples:
-        first = {task: first_samples(batches[0], sampling.probe_samples) for task, batches in calibration.items()}
-        run.probe = Stream(model, {task: [model.embed(batch)] for task, batch in first.items()})
-
-
-def _stream_of(whose: str, run: Run, calibration: Mapping[str, Sequence[Any]]) -> Stream:
-    """Each task's batches in its expert, or in the merged model as it is now."""
-    if whose == "experts":
-        return expert_stream(run.experts, calibration, _device(run.model), run.sampling.precision)
-    return merged_stream(run.student)
-
-
-def _check_calibration(calibration: Mapping[str, Sequence[Any]]) -> None:
-    if not calibration:
-        raise DataError("there is no calibration task.", where="calibration", remedy="Give at least one task.")
-    for task, batches in calibration.items():
-        if not batches or any(sample_count(batch) == 0 for batch in batches):
-            what = "the calibration set is empty or has an empty batch."
-            raise DataError(what, where=f"calibration of {task}", remedy="Check its data set.")
-
-
-def _device(model: BlockModel) -> torch.device:
-    return next(model.parameters()).device
 
 
 def _quantize_block(run: Run, block: Block, bar: tqdm) -> None:
@@ -310,16 +199,6 @@ def _teacher(run: Run, task: str, problem: Problem) -> Teacher | None:
     if run.sampling.teacher is None:
         return None
     return problem.expert_teacher(run.experts[task]) if run.sampling.teacher == "experts" else problem.merged_teacher()
-
-
-def place(problem: Problem, solution: Solution) -> None:
-    """Puts weights and biases of a solution into the model."""
-    check_finite(solution.weight, f"quantized {problem.where}")
-    for module, (start, stop) in zip(problem.modules, problem.rows(), strict=True):
-        # Parameters are replaced, never written into: a loaded tensor may be a view of its checkpoint's memory map.
-        module.weight.data = solution.weight[start:stop].clone()
-        if solution.bias is not None:
-            module.bias.data = solution.bias[start:stop].clone()
 
 
 def _record(run: Run, block: Block, problem: Problem, solution: Solution) -> None:

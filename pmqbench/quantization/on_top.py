@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pmqbench.families.base import Block, Group
-    from pmqbench.quantization.calibrate import Run
     from pmqbench.quantization.problem import Problem, Solution
+    from pmqbench.quantization.run import Run
 
 METHODS: dict[str, type[Quantizer]] = {"rtn": Rtn, "gptq": Gptq, "epmq": Epmq}
 

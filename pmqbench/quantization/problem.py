@@ -140,6 +140,16 @@ class Solution:
     pull: Tensor | None = None
 
 
+def place(problem: Problem, solution: Solution) -> None:
+    """Puts weights and biases of a solution into the model."""
+    check_finite(solution.weight, f"quantized {problem.where}")
+    for module, (start, stop) in zip(problem.modules, problem.rows(), strict=True):
+        # Parameters are replaced, never written into: a loaded tensor may be a view of its checkpoint's memory map.
+        module.weight.data = solution.weight[start:stop].clone()
+        if solution.bias is not None:
+            module.bias.data = solution.bias[start:stop].clone()
+
+
 def stack(weights: Sequence[Tensor]) -> Tensor:
     """Weights (out, in) of layers with one input, stacked along their outputs."""
     return torch.cat([weight.detach() for weight in weights])

@@ -18,8 +18,8 @@ from pmqbench.quantization.on_top import OnTop
 
 if TYPE_CHECKING:
     from pmqbench.families.base import Block
-    from pmqbench.quantization.calibrate import Run
     from pmqbench.quantization.problem import Problem, Solution
+    from pmqbench.quantization.run import Run
 
 
 @QUANTIZERS.register("autoround")
