@@ -33,6 +33,8 @@ from pmqbench.provenance import peak_memory_mb
 RUNS = {
     "epmq": "E-PMQ",
     "gptq": "GPTQ",
+    "mixed": "mixed bits of GPTQ",
+    "autoround": "AutoRound towards the experts",
     "featcal": "FeatCal's style, no rounding",
     "reference": "GPTQ, reference loop",
     "llm-compressor": "GPTQ, llm-compressor",
