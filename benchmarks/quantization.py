@@ -190,7 +190,8 @@ def compare_solvers(threads: int) -> str:
     import torch
 
     from benchmarks.baselines import reference_columns, reference_factor
-    from pmqbench.quantization.grid import fit_grid
+    from pmqbench.quantization.descent import descended, refitted, row_losses
+    from pmqbench.quantization.grid import LayerCodes, fit_grid
     from pmqbench.quantization.metric import factorise
     from pmqbench.quantization.solvers import gptq
     from pmqbench.torch_setup import start_torch
@@ -205,7 +206,11 @@ def compare_solvers(threads: int) -> str:
         "reference, factorisation": lambda: reference_factor(second.clone()),
         "ours, columns": lambda: gptq(weight, metric, grid),
         "reference, columns": lambda: reference_columns(weight, upper),
+        "a pass of descent": lambda: descended(codes, weight, metric),
+        "refitted scales": lambda: refitted(codes, weight, metric),
+        "J of each row": lambda: row_losses(codes, weight, metric),
     }
+    codes = LayerCodes.of(grid, gptq(weight, metric, grid))
     taken: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(6):
         for name, part in parts.items():
