@@ -53,7 +53,7 @@ def synchronise() -> None:
 
 def watch_stages(clock: Clock) -> None:
     """Times the parts of the layer loop."""
-    from pmqbench.quantization import calibrate, moments, problem, solvers, streams
+    from pmqbench.quantization import bit_allocation, block_reconstruction, calibrate, moments, problem, solvers, streams
     from pmqbench.quantization import metric as metrics
     from pmqbench.quantization.methods import gptaq
 
@@ -69,4 +69,6 @@ def watch_stages(clock: Clock) -> None:
     clock.watch(solvers, "descend", "descent")
     clock.watch(solvers, "method_grid", "ranges")
     clock.watch(calibrate, "layer_records", "records")
+    clock.watch(bit_allocation, "_outputs", "sensitivities")
+    clock.watch(block_reconstruction, "reconstruct_block", "block reconstruction")
     clock.watch(problem.Problem, "expert_teacher", "read experts (in part beside the rest)")

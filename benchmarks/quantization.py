@@ -37,6 +37,8 @@ from pmqbench.quantization.base import QUANTIZERS, Quantizer
 RUNS = {
     "epmq": "E-PMQ",
     "gptq": "GPTQ",
+    "mixed": "mixed bits of GPTQ",
+    "autoround": "AutoRound towards the experts",
     "featcal": "FeatCal's style, no rounding",
     "reference": "GPTQ, reference loop",
     "llm-compressor": "GPTQ, llm-compressor",

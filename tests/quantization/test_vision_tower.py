@@ -12,12 +12,15 @@ from pmqbench.checkpoints import Checkpoint, save_checkpoint
 from pmqbench.families.vision_config import VisionConfig
 from pmqbench.families.vit import VisionTower, build_tower
 from pmqbench.quantization.calibrate import Expert, quantize_model
+from pmqbench.quantization.methods.autoround import Autoround
 from pmqbench.quantization.methods.awq import Awq
 from pmqbench.quantization.methods.epmq import Epmq
 from pmqbench.quantization.methods.gptq import Gptq
+from pmqbench.quantization.methods.mixed import Mixed
 from pmqbench.quantization.methods.rtn import Rtn
 from tests.quantization.toy import changed, close
 
+CLASS = {"last_block_tokens": "class"}
 CONFIG = VisionConfig(48, 2, 3, 96, 16, 4, "quick_gelu", 1e-5, (0.5,) * 3, (0.25,) * 3)
 
 
@@ -48,7 +51,11 @@ def towers(tmp_path_factory) -> Towers:
     return Towers(base, experts, calibration)
 
 
-@pytest.mark.parametrize("method", [Gptq(), Epmq(), Epmq(target_inputs="expert"), Awq()], ids=["gptq", "epmq", "expert", "awq"])
+@pytest.mark.parametrize(
+    "method",
+    [Gptq(), Epmq(), Epmq(target_inputs="expert"), Awq(), Mixed(bits=3), Autoround(bits=2, steps=4, options=CLASS)],
+    ids=["gptq", "epmq", "expert", "awq", "mixed", "autoround"],
+)
 def test_codes_reproduce_the_towers_weights(towers, method):
     model, result = towers.quantize(method)
     assert result.tensors.keys() == towers.merged.state_dict().keys()
