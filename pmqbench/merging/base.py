@@ -115,10 +115,4 @@ def merger_of(recipe: Mapping[str, Any]) -> Merger:
 
     method = build_options(MERGERS, recipe["method"], recipe["options"], "merge recipe")
     calibration = recipe.get("calibrate_singular_values")
-    if calibration and method.calibrated:
-        raise ConfigError(
-            f'singular values of "{recipe["method"]}" cannot be calibrated.',
-            where="merge recipe.calibrate_singular_values",
-            remedy="Remove it: the method solves for what the experts' outputs ask for.",
-        )
     return SingularValueCalibration(method=method, **calibration) if calibration else method

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from pmqbench.checkpoints import Checkpoint, save_checkpoint
-from pmqbench.errors import ConfigError, DataError
+from pmqbench.errors import DataError
 from pmqbench.families.base import Group
-from pmqbench.merging.base import MERGERS, CalibratedMerger, merger_of
+from pmqbench.merging.base import MERGERS, CalibratedMerger
 from pmqbench.merging.engine import merge
 from pmqbench.quantization.base import UNROUNDED
 from pmqbench.quantization.calibrate import Expert, quantize_model
@@ -171,9 +171,3 @@ def test_the_base_is_asked_for_where_it_is_used(suite):
         quantize_model(suite.model(), MERGERS.get("featcal")().solver(), suite.calibration, suite.experts, progress=False)
     assert MERGERS.get("featcal")().solver().uses_base
     assert not MERGERS.get("featcal")(rho=1.0).solver().uses_base
-
-
-def test_singular_values_are_those_of_merges_without_data():
-    recipe = {"method": "regmean", "options": {}, "calibrate_singular_values": {"floor": 0.1}}
-    with pytest.raises(ConfigError, match="regmean"):
-        merger_of(recipe)
