@@ -76,7 +76,7 @@ def test_defaults_are_filled_in():
             lambda c: c["targets"]["full"]["quantizers"].update({"never/swept": {"method": "rtn"}}),
             ["targets.full.quantizers.never/swept", "part of a path"],
         ),
-        (lambda c: c["targets"]["full"]["sweeps"].append({"bits": 4}), ["sweeps.6.bits: must be a list, e.g. [4], not 4."]),
+        (lambda c: c["targets"]["full"]["sweeps"].append({"bits": 4}), ["sweeps.7.bits: must be a list, e.g. [4], not 4."]),
         (
             lambda c: c["quantizers"]["epmq"].update(solver="near"),
             ['epmq.solver: must be one of "gptq", "nearest", not "near".'],
