@@ -23,8 +23,12 @@ from torch import Tensor
 
 from pmqbench.families.base import Block, BlockModel, Group
 from pmqbench.quantization.base import UNROUNDED, Quantizer, Sampling
+from pmqbench.quantization.methods.epmq import Epmq
+from pmqbench.quantization.methods.gptq import Gptq
+from pmqbench.quantization.methods.rtn import Rtn
 from pmqbench.quantization.problem import Problem, Solution, place
 from pmqbench.quantization.run import Run
+from pmqbench.quantization.solvers import round_target
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,14 @@ class Survey(Quantizer):
     """Rounds nothing for good: leaves every layer at `inner`'s unrounded target, and notes what each width would cost.
 
     Attributes:
-        inner: solves the layers.
+        inner: solves the layers; rounds its target by its `solver` alone.
         widths: bits a weight, of which a layer gets one.
         probe_width: the width at which the output's change is measured.
         probe_samples: samples a task that it is measured on.
         costs: by problem in forward order, filled in as layers are solved.
     """
 
-    inner: Quantizer
+    inner: Rtn | Gptq | Epmq
     widths: tuple[int, ...]
     probe_width: int
     probe_samples: int
@@ -107,12 +111,14 @@ class Survey(Quantizer):
         return self.inner.refit_norm(run, block, group)
 
     def solve(self, problem: Problem) -> Solution:
-        """The unrounded solution; notes c of every width."""
-        solutions = {width: replace(self.inner, bits=width).solve(problem) for width in self.widths}
+        """The unrounded solution; notes c of every width, rounded from the one target in the one metric."""
+        unrounded = replace(self.inner, bits=UNROUNDED).solve(problem)
+        known = unrounded.target, unrounded.metric, self.inner.solver, unrounded.anchor
+        solutions = {width: round_target(replace(self.inner, bits=width), *known) for width in self.widths}
         whole = float((problem.merged @ problem.moments.second * problem.merged).sum())
         relative = {width: _rounding_loss(problem, solution) / whole for width, solution in solutions.items()}
         self._found[problem.names] = relative, solutions[self.probe_width]
-        return replace(self.inner, bits=UNROUNDED).solve(problem)
+        return unrounded
 
     def reconstruct(self, run: Run, block: Block, solved: list[tuple[Problem, Solution]]) -> None:
         """Measures the output's change with each problem's layers in turn at the probe width."""

@@ -3,9 +3,9 @@
     least over V, a, b of    sum_t c_t E|B_Q(h) - B_t(h_t)|^2        c_t = 1 / (T var B_t(h_t))
 
 h is the state in front of the block in the model as quantized so far, h_t the teacher's own; the mean is over a sample's
-tokens, weighted as in the moments of the block's last layer, and over samples. SignSGD without momentum on samples drawn evenly
-over tasks, with a rate that falls linearly (Cheng et al., arXiv 2309.05516). An eighth of each task's samples is never trained
-on: what does best there is kept, and the start where nothing does better.
+tokens, of which those that never reach the model's output weigh 0.01 (in a ViT's last block), and over samples. SignSGD without
+momentum on samples drawn evenly over tasks, with a rate that falls linearly (Cheng et al., arXiv 2309.05516). An eighth of each
+task's samples is never trained on: what does best there is kept, and the start where nothing does better.
 """
 
 from __future__ import annotations
@@ -149,8 +149,7 @@ class _Data:
         """State before the block, what should stand behind it (n, tokens, width), and c_t times token weights (n, tokens)."""
         state = select(self.run.student.states[task][batch], rows)
         wanted = self._wanted(task, batch)[rows]
-        layer, class_only = self.block.groups[-1].layers[0], self.run.sampling.class_tokens
-        weights = self.run.model.token_weights(self.block, layer, state, class_only)
+        weights = self.run.model.token_weights(self.block, self.block.groups[-1].layers[0], state, class_only=True)
         weights = torch.ones(wanted.shape[:2], device=wanted.device) if weights is None else weights.view(wanted.shape[:2])
         return state, wanted, self.share[task] * weights / weights.sum(1, keepdim=True).clamp(min=1)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pmqbench.errors import ConfigError
 from pmqbench.options import build_options
-from pmqbench.quantization.base import QUANTIZERS, CalibratedQuantizer, Quantizer, Sampling
+from pmqbench.quantization.base import QUANTIZERS, CalibratedQuantizer, Sampling
 
 # Named here, and not by the registry alone, so that their code counts as that of the methods on top.
 from pmqbench.quantization.methods.epmq import Epmq
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pmqbench.quantization.problem import Problem, Solution
     from pmqbench.quantization.run import Run
 
-METHODS: dict[str, type[Quantizer]] = {"rtn": Rtn, "gptq": Gptq, "epmq": Epmq}
+METHODS: dict[str, type[Rtn | Gptq | Epmq]] = {"rtn": Rtn, "gptq": Gptq, "epmq": Epmq}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class OnTop(CalibratedQuantizer):
                 raise ConfigError(f'"{name}" cannot be chosen here.', where=f"{where}.options.{name}", remedy="Remove it.")
         self.inner(f"{where}.options")
 
-    def inner(self, where: str = "options") -> Quantizer:
+    def inner(self, where: str = "options") -> Rtn | Gptq | Epmq:
         """The method that `of` names."""
         own = {item.name for item in fields(METHODS[self.of])} & {item.name for item in fields(CalibratedQuantizer)}
         return build_options(QUANTIZERS, self.of, {name: getattr(self, name) for name in own} | (self.options or {}), where)

@@ -63,7 +63,7 @@ def start(
     method: Quantizer,
     calibration: Mapping[str, Sequence[Any]],
     experts: Mapping[str, Expert],
-    base: Expert | None,
+    base: Expert | None = None,
 ) -> Run:
     """A run before the first block; arguments and errors are those of `quantize_model`."""
     sampling = method.sampling()

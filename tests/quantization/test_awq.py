@@ -22,7 +22,7 @@ from tests.quantization.toy import frozen, layers
 
 def block_run(suite, method):
     """(run, first block, its problems with moments), as the loop makes them."""
-    run = start(suite.model(), method, suite.calibration, {}, None)
+    run = start(suite.model(), method, suite.calibration, {})
     block = run.model.blocks[0]
     run.stages = range(block.stages)
     problems = [problem for group in block.groups for problem in _problems(run, block, group)]

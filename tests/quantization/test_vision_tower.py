@@ -11,6 +11,7 @@ import torch
 from pmqbench.checkpoints import Checkpoint, save_checkpoint
 from pmqbench.families.vision_config import VisionConfig
 from pmqbench.families.vit import VisionTower, build_tower
+from pmqbench.quantization import block_reconstruction
 from pmqbench.quantization.calibrate import Expert, quantize_model
 from pmqbench.quantization.methods.autoround import Autoround
 from pmqbench.quantization.methods.awq import Awq
@@ -126,3 +127,17 @@ def test_recomputing_instead_of_keeping_changes_no_code(towers, options, monkeyp
     monkeypatch.setattr("pmqbench.quantization.calibrate.KEPT_BYTES", 0)
     recomputed = towers.quantize(Epmq(**options))[1]
     assert all(torch.equal(kept.codes[name].codes, recomputed.codes[name].codes) for name in kept.codes)
+
+
+def test_block_reconstruction_looks_at_what_reaches_the_output(towers, monkeypatch):
+    """In the last block patch tokens weigh 0.01 of the class token; in the others all weigh alike."""
+    ratios = []
+
+    def noted(data):
+        _, _, weights = data._piece("a", 0, [0])
+        ratios.append(float(weights[0, 1] / weights[0, 0]))
+        return 0.0
+
+    monkeypatch.setattr(block_reconstruction._Data, "held_out_loss", noted)
+    towers.quantize(Autoround(bits=2, steps=1))
+    assert ratios == pytest.approx([1.0, 1.0, 0.01, 0.01])  # two blocks, each before and after its step
