@@ -72,7 +72,7 @@ class Targets:
         tokens = torch.cat(list(counts)).cumsum(0)
         kept = torch.cat([part.to(dtype) for part in rows])
         # States that never change tell nothing; they are compared as they are.
-        return cls(kept, torch.cat([tokens.new_zeros(1), tokens]), variance.where(variance > 0, 1.0))
+        return cls(kept, torch.cat([tokens.new_zeros(1), tokens]), variance.where(variance > 0, 1.0).cpu())
 
     def error(self, point: Point, index: Tensor, tasks: Tensor) -> Tensor:
         """Mean over tasks of E|student - expert|^2 / Var(expert), E over the task's real tokens.
@@ -90,7 +90,7 @@ class Targets:
         wanted = self.rows[(shift + torch.arange(len(shift))).to(device)].float()
         found = states.flatten(0, 1) if mask is None else states[mask]
         tokens = torch.zeros(len(self.variance), dtype=lengths.dtype).index_add_(0, tasks, lengths)
-        weight = 1 / (self.variance.cpu() * tokens * len(tasks.unique()))
+        weight = 1 / (self.variance * tokens * len(tasks.unique()))
         rows = torch.repeat_interleave(weight[tasks], lengths).to(device)
         return (found.float() - wanted).square().sum(-1) @ rows
 

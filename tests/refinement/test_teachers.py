@@ -83,6 +83,27 @@ def test_padding_teaches_nothing(cases, family):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["clip", "bert", "t5"])
+def test_the_last_point_is_what_the_answer_is_read_from(cases, family):
+    model, one = cases[family].merged, cases[family].calibration["a"][0]
+    *blocks, (features, mask) = points(model, one, True)
+    answer = model(one)
+    if family == "t5":
+        torch.testing.assert_close(model.lm_head(features), answer)
+        assert torch.equal(mask, one["decoder_attention_mask"].bool())
+        assert [len(states[0]) for states, _ in blocks] == [12, 12, 5, 5, 5]  # encoder's tokens, then the decoder's
+    else:
+        assert torch.equal(features[:, 0], answer)
+        assert mask is None
+
+
+def test_the_last_block_of_a_tower_gives_its_class_token(towers):
+    model, state = towers.merged, towers.merged.embed(towers.calibration["a"][0])
+    state = model.run_block(model.blocks[0], state)
+    class_token = model.run_last_block(state)
+    torch.testing.assert_close(class_token, model.run_block(model.blocks[1], state)[:, :1])
+
+
 def test_without_blocks_their_states_are_not_kept(towers):
     lesson = teach(towers.calibration, towers.experts, torch.device("cpu"), 0.0, "float32")
     (output,) = lesson.targets
