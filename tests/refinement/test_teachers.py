@@ -15,7 +15,8 @@ from tests.families.t5_toy import batch
 def test_a_loss_worked_by_hand():
     """Task 0: rows 0 and 4, variance 4; task 1: rows 1 and 3, variance 1. Off by 2 and by 1: (4 / 4 + 1 / 1) / 2 = 1."""
     rows = [torch.tensor([[0.0], [4.0]]), torch.tensor([[1.0], [3.0]])]
-    targets = Targets.of(rows, [torch.ones(2, dtype=torch.long)] * 2, torch.float32)
+    parts = [Targets.of_task(part, torch.ones(2, dtype=torch.long), torch.float32) for part in rows]
+    targets = Targets.joined(parts)
     assert targets.variance.tolist() == [4.0, 1.0]
     student = torch.tensor([[[2.0]], [[2.0]], [[4.0]]])  # of samples 0, 1 and 3
     error = targets.error((student, None), torch.tensor([0, 1, 3]), torch.tensor([0, 0, 1]))

@@ -38,7 +38,7 @@ class Distill(Refiner):
     train: Annotated[
         Literal["all", "scales"], Field(description="What moves: all, or scales, biases and norms alone while codes stay.")
     ] = "all"
-    steps: Annotated[int, Field(ge=1, description="Optimiser steps.")] = 400
+    steps: Annotated[int, Field(ge=1, description="Optimiser steps.")] = 300
     batch_size: Annotated[int, Field(ge=1, description="Samples a step, drawn evenly over tasks (at least one of each).")] = 64
     learning_rate: Annotated[Rate, Field(description="Of latent weights, in RMS weights of their layer.")] = 0.02
     scale_rate: Annotated[Rate, Field(description="Of scales, relative to themselves.")] = 0.002
@@ -51,7 +51,7 @@ class Distill(Refiner):
     ] = 1.0
     held_out: Annotated[
         float, Field(ge=0, le=0.5, description="Share of the samples kept to find the best step, or that the start is best.")
-    ] = 0.1
+    ] = 0.05
     evaluations: Annotated[int, Field(ge=1, description="How often the held-out loss is taken, evenly over the steps.")] = 8
     patience: Annotated[
         int | None, Field(ge=1, description="Stop after so many evaluations without a lower held-out loss; null: never.")
