@@ -35,6 +35,11 @@ rule ablations:
         REPORTS.target_files("ablations"),
 
 
+rule methods:
+    input:
+        REPORTS.target_files("methods"),
+
+
 rule export:
     input:
         REPORTS.exported("all"),

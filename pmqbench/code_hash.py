@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(__file__).parent.name
 
 PLUMBING = {
+    "costs": "tells of numbers and changes none",
     "errors": "classes and wording of messages",
     "files": "writes files whole or not at all; another hash in it names other folders, which shows by itself",
     "jobs": "log file, messages, manifests",

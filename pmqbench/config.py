@@ -13,13 +13,12 @@ from pmqbench.errors import ConfigError, PMQError, did_you_mean
 from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import check_name, with_whole_numbers
-from pmqbench.merging.base import MERGERS
-from pmqbench.options import build_options, check_schema
-from pmqbench.quantization.base import QUANTIZERS, check_group_size
-from pmqbench.recipes import MergeRecipe, QuantRecipe, Suite, Target
+from pmqbench.options import check_schema
+from pmqbench.recipes import Suite
 from pmqbench.reporting.published import load_published
 from pmqbench.repositories import refuse_unpinned
 from pmqbench.sources.base import source_of
+from pmqbench.targets import Targets, named
 from pmqbench.tasks.definitions import load_tasks, with_revisions
 from pmqbench.tasks.kinds.base import check_kinds
 
@@ -76,7 +75,7 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
     )
     if suite.strict:
         refuse_unpinned(suite)
-    return replace(suite, targets=_Targets(config, suite, family).all())
+    return replace(suite, targets=Targets(config, suite, family).all())
 
 
 def with_recipes(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,92 +113,11 @@ def with_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]
     return copy.deepcopy(value)
 
 
-class _Targets:
-    """Expands the sweeps of a config into recipes."""
-
-    def __init__(self, config: Mapping[str, Any], suite: Suite, family: Any) -> None:
-        self.config, self.suite, self.family = config, suite, family
-        model = suite.base.model_config(family)
-        self.shapes = family.linear_shapes(model) if model is not None else {}
-
-    def all(self) -> dict[str, Target]:
-        """The default target and every named one, each with the default's recipes first."""
-        merges = self._merges(self.config["merges"], "merges")
-        quantizers = self.config["quantizers"]
-        default = self._sweep({}, merges, quantizers, "quantizers")
-        targets = {"default": Target(self.suite.name, tuple(default))}
-        for name, extra in self.config["targets"].items():
-            where = f"targets.{name}"
-            _refuse_twice(merges, extra["merges"], f"{where}.merges")
-            _refuse_twice(quantizers, extra["quantizers"], f"{where}.quantizers")
-            known = merges | self._merges(extra["merges"], f"{where}.merges")
-            recipes = quantizers | extra["quantizers"]
-            pairs = list(default)
-            for i, sweep in enumerate(extra["sweeps"]):
-                pairs += self._sweep(sweep, known, recipes, f"{where}.sweeps.{i}")
-            unique = {(merge.name, quantizer.name, quantizer.id): (merge, quantizer) for merge, quantizer in pairs}
-            targets[name] = Target(f"{self.suite.name}@{name}", tuple(unique.values()))
-        return targets
-
-    def _sweep(
-        self, sweep: Mapping[str, Any], merges: Mapping[str, MergeRecipe], quantizers: Mapping[str, Any], where: str
-    ) -> list[tuple[MergeRecipe, QuantRecipe]]:
-        chosen = [_named(merges, name, "merge", where) for name in sweep.get("merges", self.config["merges"])]
-        names = sweep.get("quantizers", list(self.config["quantizers"]))
-        for name in names:
-            _named(quantizers, name, "quantizer", where)
-        recipes = {
-            (name, recipe.id): recipe  # bits or groups that a recipe fixes come once, not once a sweep's value
-            for name in names
-            for bits in sweep.get("bits", self.config["bits"])
-            for group in sweep.get("group_sizes", self.config["group_sizes"])
-            for recipe in [self._quantizer(name, quantizers[name], bits, group, where)]
-        }
-        return [(merge, recipe) for merge in chosen for recipe in recipes.values()]
-
-    def _merges(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, MergeRecipe]:
-        return {name: self._merge(check_name(name, where), config, f"{where}.{name}") for name, config in configs.items()}
-
-    def _merge(self, name: str, config: Mapping[str, Any], where: str) -> MergeRecipe:
-        candidates = tuple(config.get("tune_scaling", ()))
-        own = ("method", "tune_scaling", "calibrate_singular_values")
-        options = {key: value for key, value in config.items() if key not in own}
-        method = build_options(MERGERS, config["method"], options, where)
-        if candidates and not hasattr(method, "scaling"):
-            what = f'"{config["method"]}" has no scaling to choose.'
-            raise ConfigError(what, where=f"{where}.tune_scaling", remedy="Remove it.")
-        if candidates and "scaling" in options:
-            raise ConfigError("scaling is both given and tuned.", where=f"{where}.scaling", remedy="Keep one of the two.")
-        method.check([task.name for task in self.suite.tasks], where)
-        suite = self.suite
-        sources = {
-            "family": suite.family,
-            "base": suite.base_id,
-            "experts": [{"task": task.name, "id": suite.expert_id(task)} for task in suite.tasks],
-        }
-        validation = [suite.evaluation(task) for task in suite.tasks] if candidates else ()
-        calibration = config.get("calibrate_singular_values")
-        return MergeRecipe(name, config["method"], method, candidates, sources, validation, calibration)
-
-    def _quantizer(self, name: str, config: Mapping[str, Any], bits: int, group: int | str, where: str) -> QuantRecipe:
-        path = f"{where}.{check_name(name, where)}"
-        options = {"bits": bits, "group_size": group, **{key: value for key, value in config.items() if key != "method"}}
-        if QUANTIZERS.get(config["method"], path).calibrated:
-            options.setdefault("calibration_samples", self.config["calibration"]["samples"])
-        options["group_size"] = None if options["group_size"] == "channel" else options["group_size"]
-        method = build_options(QUANTIZERS, config["method"], options, path)
-        if method.group_size:
-            check_group_size(self.shapes, method.group_size, path)
-        data = [{"task": task.name, "id": task.data_id} for task in self.suite.tasks]
-        sources = {"calibration_data": data, "batch_size": self.suite.calibration_batch} if method.calibrated else {}
-        return QuantRecipe(name, config["method"], method, sources)
-
-
 def _reference(config: Mapping[str, Any]) -> str:
     """The quantizer that reports compare the others with: the named one, else the first."""
     quantizers = config["quantizers"]
     name = config.get("reference", next(iter(quantizers)))
-    _named(quantizers, name, "quantizer", "reference")
+    named(quantizers, name, "quantizer", "reference")
     return name
 
 
@@ -209,16 +127,3 @@ def _strict(config: Mapping[str, Any]) -> bool:
         what = f'there are no published numbers of suite "{config["suite"]}" to be strict about.'
         raise ConfigError(what, where="strict", remedy="Remove it, or see docs/reporting.md for how to add them.")
     return config["strict"]
-
-
-def _named(recipes: Mapping[str, Any], name: str, kind: str, where: str) -> Any:
-    if name not in recipes:
-        raise ConfigError(f'unknown {kind} "{name}".', where=where, remedy=did_you_mean(name, recipes))
-    return recipes[name]
-
-
-def _refuse_twice(first: Mapping[str, Any], second: Mapping[str, Any], where: str) -> None:
-    for name in second:
-        if name in first:
-            what = f'"{name}" is a recipe of the default target already.'
-            raise ConfigError(what, where=where, remedy="Give it another name.")

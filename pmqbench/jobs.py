@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pmqbench.checkpoints import check_finite
+from pmqbench.costs import Costs
 from pmqbench.errors import PMQError
 from pmqbench.files import sha256_file, write_json
 from pmqbench.provenance import peak_memory_mb, provenance
@@ -28,6 +29,8 @@ class Made:
         started: perf_counter value at which the work began.
         size_bytes: what the weights take in storage.
         device: "cpu" or "cuda".
+        costs: of what the model was made from, with the samples and labels that this step saw itself; its seconds are added.
+            None for the base and the experts, which are given.
     """
 
     recipe: Mapping[str, Any]
@@ -35,6 +38,7 @@ class Made:
     started: float
     size_bytes: int = 0
     device: str = "cpu"
+    costs: Costs | None = None
 
 
 class _Collector(logging.Handler):
@@ -98,8 +102,10 @@ def write_manifest(job: Any, folder: Path, made: Made) -> None:
     """Writes `folder`/manifest.json: what made the model, its size, what it cost, and what the job warned of."""
     checksums = {name: sha256_file(path) for name, path in made.inputs.items()}
     origin = provenance(made.recipe, checksums, job.params.code, device_name(made.device), job.threads)
-    cost = {"seconds": round(time.perf_counter() - made.started, 3), "peak_memory_mb": peak_memory_mb()}
-    write_json(folder / "manifest.json", {**origin, "size_bytes": made.size_bytes, **cost, "warnings": taken_warnings()})
+    seconds = round(time.perf_counter() - made.started, 3)
+    own = {"size_bytes": made.size_bytes, "seconds": seconds, "peak_memory_mb": peak_memory_mb()}
+    costs = {} if made.costs is None else (made.costs + Costs(seconds)).stated()
+    write_json(folder / "manifest.json", {**origin, **own, **costs, "warnings": taken_warnings()})
 
 
 def finish_model(job: Any, family: Any, folder: Path, made: Made, label: str) -> None:

@@ -66,6 +66,11 @@ class MergeRecipe:
             options |= {"svc": self.calibrate_singular_values["floor"]}
         return slug(self.method_name, options, self.describe())
 
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Options that are chosen on the validation splits."""
+        return ("scaling",) if self.tune_scaling else ()
+
     def describe(self) -> dict[str, Any]:
         """Everything that affects the merged model, as JSON."""
         options = asdict(self.method)
@@ -77,10 +82,15 @@ class MergeRecipe:
 
 
 @dataclass(frozen=True)
-class QuantRecipe:
-    """A quantizer at one bit width and group size under a suite's display name; `id` is the folder below the merge's."""
+class RefineRecipe:
+    """How quantized models are refined; `id` is the folder below the quantizer's.
 
-    name: str
+    Attributes:
+        method_name: registered name of the method.
+        method: the method with its options.
+        sources: the calibration data.
+    """
+
     method_name: str
     method: Any
     sources: Mapping[str, Any] = field(repr=False)
@@ -88,14 +98,63 @@ class QuantRecipe:
     @cached_property
     def id(self) -> str:
         """Folder name: covers method, options and calibration data."""
-        method = self.method
-        grid = f"{method.bits}bit" + (f"-g{method.group_size}" if method.group_size else "")
-        options = {k: v for k, v in changed_options(method).items() if k not in ("bits", "group_size")}
-        return slug(f"{self.method_name}-{grid}", options, self.describe())
+        return slug(self.method_name, changed_options(self.method), self.describe())
 
     def describe(self) -> dict[str, Any]:
-        """Everything but merge and seed that affects the quantized model, as JSON."""
+        """Everything but the start and the seed that affects the refined model, as JSON."""
         return {"method": self.method_name, "options": asdict(self.method), **self.sources}
+
+
+@dataclass(frozen=True)
+class QuantRecipe:
+    """A quantizer at one bit width and group size under a suite's display name; `id` is the folder below the merge's.
+
+    Attributes:
+        name: display name.
+        method_name: registered name of the method.
+        method: the method with its options; those in `tune` are replaced by the chosen candidates.
+        sources: the calibration data of a calibrated method.
+        tune: option -> candidates tried on the validation splits, every combination.
+        validation: of a tuned quantizer, what candidates are chosen by: each task's validation data, prompts and metric.
+        refinement: what is done to the quantized model, or None.
+    """
+
+    name: str
+    method_name: str
+    method: Any
+    sources: Mapping[str, Any] = field(repr=False)
+    tune: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    validation: Sequence[Any] = field(default=(), repr=False)
+    refinement: RefineRecipe | None = None
+
+    @cached_property
+    def id(self) -> str:
+        """Folder name: covers method, options, calibration data, and what tuned options are chosen from and by."""
+        method = self.method
+        grid = f"{method.bits}bit" + (f"-g{method.group_size}" if method.group_size else "")
+        options = {k: v for k, v in changed_options(method).items() if k not in ("bits", "group_size", *self.tune)}
+        return slug(f"{self.method_name}-{grid}", options | dict.fromkeys(self.tune, "tuned"), self.describe())
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Options that are chosen on the validation splits."""
+        return tuple(self.tune)
+
+    @property
+    def path(self) -> str:
+        """Folder of the models below the merge's."""
+        return f"{self.id}/{self.refinement.id}" if self.refinement else self.id
+
+    @property
+    def seeded(self) -> bool:
+        """Whether there is one model for each calibration seed."""
+        return self.method.calibrated or self.refinement is not None
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but merge, seed and refinement that affects the quantized model, as JSON."""
+        options = {name: value for name, value in asdict(self.method).items() if name not in self.tune}
+        tuned = {"tune": {k: list(v) for k, v in self.tune.items()}, "validation": list(self.validation)} if self.tune else {}
+        return {"method": self.method_name, "options": options, **tuned, **self.sources}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pmqbench.costs import Costs
 from pmqbench.errors import DataError
 from pmqbench.files import read_json, write_json
 
@@ -40,6 +41,7 @@ class Record:
         seconds: wall-clock seconds of the evaluation of this task.
         peak_memory_mb: peak resident memory of the process so far.
         provenance: what made it, from `provenance.provenance`.
+        costs: what the model cost to make from the experts' checkpoints, as in its manifest.
         warnings: sentences that reports repeat.
     """
 
@@ -57,6 +59,7 @@ class Record:
     seconds: float
     peak_memory_mb: float
     provenance: dict[str, Any]
+    costs: Costs = field(default_factory=Costs)
     warnings: list[str] = field(default_factory=list)
 
     def outcomes(self) -> np.ndarray:
@@ -84,4 +87,4 @@ def read_record(path: str | Path) -> Record:
         odd = sorted(set(value) ^ expected) if isinstance(value, Mapping) else type(value).__name__
         what = f"not a result record of this version (keys: {odd})."
         raise DataError(what, where=str(path), remedy="Delete it and run again.")
-    return Record(**value)
+    return Record(**value | {"costs": Costs(**value["costs"])})

@@ -14,6 +14,7 @@ from pmqbench.workflow.layout import (
     any_of,
 )
 from pmqbench.workflow.layout import REPORTS as REPORT_FOLDERS
+from pmqbench.workflow.quantizations import Quantizations
 from pmqbench.workflow.reports import Reports
 from pmqbench.workflow.stages import Stages, code_of
 
@@ -25,7 +26,8 @@ except PMQError as error:
 
 LAYOUT = Layout(SUITE)
 STAGES = Stages(LAYOUT, code_of)
-EVALUATION = Evaluations(STAGES)
+QUANTIZATIONS = Quantizations(STAGES)
+EVALUATION = Evaluations(QUANTIZATIONS)
 REPORTS = Reports(LAYOUT)
 SMALL = SUITE.batch_jobs
 # Jobs of a small suite run side by side; those of a large one take all cores, one after the other.

@@ -1,4 +1,4 @@
-# Per-task evaluation: one record per model, task and seed. The three rules differ in what one job evaluates, not in how.
+# Per-task evaluation: one record per model, task and seed. The rules differ in what one job evaluates, not in how.
 rule evaluate_model:
     input:
         unpack(EVALUATION.data),
@@ -41,6 +41,19 @@ use rule evaluate_model as evaluate_seeds with:
         f"results/benchmarks/evaluate_seeds/{{quantized}}{'' if SMALL else '.{record}'}.jsonl"
     wildcard_constraints:
         quantized=any_of(EVALUATION.in_one_job),
+
+
+if EVALUATION.by_merge:
+
+    use rule evaluate_model as evaluate_merge with:
+        output:
+            EVALUATION.merge_record_patterns(),
+        log:
+            "results/logs/evaluate_merge/{merge}.log",
+        benchmark:
+            "results/benchmarks/evaluate_merge/{merge}.jsonl"
+        wildcard_constraints:
+            merge=any_of(EVALUATION.by_merge),
 
 
 rule check_experts:

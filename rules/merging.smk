@@ -1,4 +1,4 @@
-# Merging; a scaling may be chosen on the validation splits first.
+# Merging; a scaling may be chosen on the validation splits first. Some merges see samples (calibrate_merge).
 rule tune_scaling:
     input:
         **LAYOUT.protocol_inputs(SUITE.tasks),
@@ -34,6 +34,8 @@ rule merge_experts:
         "results/logs/merge_experts/{merge}.log",
     benchmark:
         "results/benchmarks/merge_experts/{merge}.jsonl"
+    wildcard_constraints:
+        merge=any_of(STAGES.merges(calibrated=False)),
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
@@ -42,3 +44,27 @@ rule merge_experts:
         code=STAGES.merge_code,
     script:
         "../scripts/merge_experts.py"
+
+
+rule calibrate_merge:
+    input:
+        base=LAYOUT.base_files(),
+        experts=LAYOUT.expert_files(),
+        data=LAYOUT.split_files("train"),
+        gate=ancient(REPORTS.gates_before_merging()),
+    output:
+        LAYOUT.model_files(f"{MERGED}/{{merge}}"),
+    log:
+        "results/logs/calibrate_merge/{merge}.log",
+    benchmark:
+        "results/benchmarks/calibrate_merge/{merge}.jsonl"
+    wildcard_constraints:
+        merge=any_of(STAGES.merges(calibrated=True)),
+    conda:
+        "../envs/pmqbench.yaml"
+    threads: JOB_THREADS
+    params:
+        plan=STAGES.merge_plan,
+        code=STAGES.merge_code,
+    script:
+        "../scripts/calibrate_merge.py"

@@ -1,8 +1,10 @@
 # Quantization of merged models, {quantized} being <merge>/<quantizer>: without data (quantize_model), on calibration samples and
-# experts with one seed (calibrate_model), or with all seeds in one job (calibrate_seeds: Stages.in_one_job says when).
+# experts with one seed (calibrate_model), or with all seeds in one job (calibrate_seeds: Quantizations.in_one_job says when).
+# Options may be chosen on the validation splits first, and a model may be refined, {quantized} being <merge>/<quantizer>/<refinement>.
 rule quantize_model:
     input:
-        merged=STAGES.merged_files,
+        merged=QUANTIZATIONS.merged_files,
+        tuning=QUANTIZATIONS.tuning_files,
     output:
         LAYOUT.quantized_files(f"{QUANTIZED}/{{quantized}}"),
     log:
@@ -10,23 +12,24 @@ rule quantize_model:
     benchmark:
         "results/benchmarks/quantize_model/{quantized}.jsonl"
     wildcard_constraints:
-        quantized=any_of(STAGES.uncalibrated()),
+        quantized=any_of(QUANTIZATIONS.uncalibrated()),
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
     params:
-        plan=STAGES.quantizer_plan,
-        code=STAGES.quantized_code,
+        plan=QUANTIZATIONS.quantizer_plan,
+        code=QUANTIZATIONS.quantized_code,
     script:
         "../scripts/quantize_model.py"
 
 
 use rule quantize_model as calibrate_model with:
     input:
-        merged=STAGES.merged_files,
+        merged=QUANTIZATIONS.merged_files,
+        tuning=QUANTIZATIONS.tuning_files,
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
-        base=LAYOUT.protocol_files(),
+        base=LAYOUT.base_files(),
     output:
         LAYOUT.quantized_files(f"{QUANTIZED}/{{quantized}}/seed-{{seed}}"),
     log:
@@ -34,19 +37,125 @@ use rule quantize_model as calibrate_model with:
     benchmark:
         "results/benchmarks/calibrate_model/{quantized}.seed-{seed}.jsonl"
     wildcard_constraints:
-        quantized=any_of(STAGES.one_by_one()),
+        quantized=any_of(QUANTIZATIONS.one_by_one()),
 
 
 use rule calibrate_model as calibrate_seeds with:
     output:
-        [
-            file
-            for folder in STAGES.seed_folders()
-            for file in LAYOUT.quantized_files(folder)
-        ],
+        QUANTIZATIONS.seed_files(),
     log:
         "results/logs/calibrate_seeds/{quantized}.log",
     benchmark:
         "results/benchmarks/calibrate_seeds/{quantized}.jsonl"
     wildcard_constraints:
-        quantized=any_of(STAGES.in_one_job),
+        quantized=any_of(QUANTIZATIONS.in_one_job),
+
+
+rule tune_quantizer:
+    input:
+        **LAYOUT.protocol_inputs(SUITE.tasks),
+        merged=QUANTIZATIONS.merged_files,
+        experts=LAYOUT.expert_files(),
+        data=LAYOUT.split_files("train"),
+        validation=LAYOUT.split_files("validation"),
+        base=LAYOUT.base_files(),
+    output:
+        f"{QUANTIZED}/{{quantized}}/tuning.json",
+    log:
+        "results/logs/tune_quantizer/{quantized}.log",
+    benchmark:
+        "results/benchmarks/tune_quantizer/{quantized}.jsonl"
+    wildcard_constraints:
+        quantized=any_of(QUANTIZATIONS.tuned()),
+    conda:
+        "../envs/pmqbench.yaml"
+    threads: JOB_THREADS
+    params:
+        plan=QUANTIZATIONS.tuning_plan,
+        code=QUANTIZATIONS.tuning_code,
+    script:
+        "../scripts/tune_quantizer.py"
+
+
+# A method's recipes of a merge in one job, in suites whose work is shorter than a job's imports.
+for BATCH in QUANTIZATIONS.batches:
+
+    rule:
+        name:
+            f"calibrate_{BATCH.method}"
+        input:
+            merged=LAYOUT.model_files(f"{MERGED}/{{merge}}"),
+            tuning=QUANTIZATIONS.batch_tuning_files(BATCH),
+            experts=LAYOUT.expert_files(),
+            data=LAYOUT.split_files("train"),
+            base=LAYOUT.base_files(),
+        output:
+            QUANTIZATIONS.seed_files(BATCH),
+        log:
+            f"results/logs/calibrate_{BATCH.method}/{{merge}}.log",
+        benchmark:
+            f"results/benchmarks/calibrate_{BATCH.method}/{{merge}}.jsonl"
+        wildcard_constraints:
+            merge=any_of(BATCH.merges),
+        conda:
+            "../envs/pmqbench.yaml"
+        threads: JOB_THREADS
+        params:
+            plan=QUANTIZATIONS.batch_plan(BATCH),
+            code=QUANTIZATIONS.quantizer_code(BATCH.recipes[0]),
+        script:
+            "../scripts/quantize_model.py"
+
+
+for BATCH in QUANTIZATIONS.tuning_batches:
+
+    rule:
+        name:
+            f"tune_{BATCH.method}"
+        input:
+            **LAYOUT.protocol_inputs(SUITE.tasks),
+            merged=LAYOUT.model_files(f"{MERGED}/{{merge}}"),
+            experts=LAYOUT.expert_files(),
+            data=LAYOUT.split_files("train"),
+            validation=LAYOUT.split_files("validation"),
+            base=LAYOUT.base_files(),
+        output:
+            QUANTIZATIONS.choices(BATCH),
+        log:
+            f"results/logs/tune_{BATCH.method}/{{merge}}.log",
+        benchmark:
+            f"results/benchmarks/tune_{BATCH.method}/{{merge}}.jsonl"
+        wildcard_constraints:
+            merge=any_of(BATCH.merges),
+        conda:
+            "../envs/pmqbench.yaml"
+        threads: JOB_THREADS
+        params:
+            plan=QUANTIZATIONS.batch_tuning_plan(BATCH),
+            code=QUANTIZATIONS.choice_code(BATCH.recipes[0]),
+        script:
+            "../scripts/tune_quantizer.py"
+
+
+rule refine_model:
+    input:
+        start=QUANTIZATIONS.start_files,
+        experts=LAYOUT.expert_files(),
+        data=LAYOUT.split_files("train"),
+        base=LAYOUT.base_files(),
+    output:
+        LAYOUT.refined_files(f"{QUANTIZED}/{{quantized}}/seed-{{seed}}"),
+    log:
+        "results/logs/refine_model/{quantized}.seed-{seed}.log",
+    benchmark:
+        "results/benchmarks/refine_model/{quantized}.seed-{seed}.jsonl"
+    wildcard_constraints:
+        quantized=any_of(QUANTIZATIONS.refined()),
+    conda:
+        "../envs/pmqbench.yaml"
+    threads: JOB_THREADS
+    params:
+        plan=QUANTIZATIONS.refine_plan,
+        code=QUANTIZATIONS.refine_code,
+    script:
+        "../scripts/refine_model.py"

@@ -3,9 +3,11 @@ rule collect_records:
     input:
         records=REPORTS.record_files,
         layers=REPORTS.layer_files,
+        curves=REPORTS.curve_files,
     output:
         records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
         layers=f"{REPORT_FOLDERS}/{{report}}/layers.parquet",
+        curves=f"{REPORT_FOLDERS}/{{report}}/curves.parquet",
     log:
         "results/logs/collect_records/{report}.log",
     conda:
@@ -14,6 +16,7 @@ rule collect_records:
         suite=SUITE.name,
         rows=REPORTS.record_rows,
         layer_rows=REPORTS.layer_rows,
+        curve_rows=REPORTS.curve_rows,
         code=REPORTS.code("collect_records"),
     script:
         "../scripts/collect_records.py"
@@ -104,6 +107,7 @@ rule plot_comparison:
     input:
         records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
         layers=f"{REPORT_FOLDERS}/{{report}}/layers.parquet",
+        curves=f"{REPORT_FOLDERS}/{{report}}/curves.parquet",
     output:
         svg=report(
             REPORTS.plot_files(f"{REPORT_FOLDERS}/{{report}}", "svg"),
@@ -126,6 +130,7 @@ rule plot_comparison:
 rule track_runs:
     input:
         records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
+        curves=f"{REPORT_FOLDERS}/{{report}}/curves.parquet",
         artefacts=[
             f"{REPORT_FOLDERS}/{{report}}/leaderboard.csv",
             f"{REPORT_FOLDERS}/{{report}}/comparisons.csv",

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from pmqbench.costs import Costs
 from pmqbench.evaluation.base import PROTOCOLS, Assets
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json
@@ -44,6 +45,7 @@ def main(job):
                 seconds=round(time.perf_counter() - started, 4),
                 peak_memory_mb=peak_memory_mb(),
                 provenance=made,
+                costs=Costs.from_manifest(manifest),
                 warnings=taken_warnings(),
             )
             write_record(path, record)

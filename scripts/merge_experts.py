@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from pmqbench.costs import Costs
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json
 from pmqbench.jobs import Made, finish_model, run_job
@@ -16,9 +17,10 @@ def main(job):
     start_torch(job.threads)
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
-    recipe = dict(plan["recipe"])
+    recipe, costs = dict(plan["recipe"]), Costs()
     if job.input.tuning:
-        recipe["options"] = recipe["options"] | {"scaling": read_json(job.input.tuning[0])["chosen"]}
+        choice = read_json(job.input.tuning[0])
+        recipe["options"], costs = recipe["options"] | choice["chosen"], Costs.from_manifest(choice)
     base, folder = Path(plan["base"]), Path(plan["folder"])
     experts = {task: Path(path) for task, path in plan["experts"].items()}
     for task, path in experts.items():
@@ -27,7 +29,7 @@ def main(job):
     merged = merge(merger_of(recipe), family.checkpoint(base, "base"), checkpoints, linear_weights(family, base))
     family.save(folder, merged, base, {"recipe": recipe["method"]})
     inputs = {name: path / family.weights_file for name, path in {"base": base, **experts}.items()}
-    finish_model(job, family, folder, Made(recipe, inputs, started), "merged model")
+    finish_model(job, family, folder, Made(recipe, inputs, started, costs=costs), "merged model")
 
 
 run_job(main, snakemake)

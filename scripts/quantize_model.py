@@ -3,14 +3,14 @@
 import time
 from pathlib import Path
 
-from pmqbench.evaluation.base import PROTOCOLS
+from pmqbench.calibration import draw, expert_of, experts_of, weights_of
+from pmqbench.costs import Costs
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import write_json
+from pmqbench.files import read_json, write_json
 from pmqbench.jobs import Made, run_job, write_manifest
 from pmqbench.quantization.base import quantizer_of
-from pmqbench.quantization.calibrate import Expert, quantize_model
+from pmqbench.quantization.calibrate import quantize_model
 from pmqbench.quantization.packing import save_packed
-from pmqbench.quantization.streams import calibration_counts
 from pmqbench.torch_setup import start_torch
 
 
@@ -18,36 +18,27 @@ def main(job):
     device = start_torch(job.threads)
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
-    method = quantizer_of(plan["recipe"])
-    merged = Path(plan["merged"])
-    folders = {task: Path(path) for task, path in plan.get("experts", {}).items()}
-    experts = {
-        task: Expert(f"expert {task}", family.checkpoint(path), lambda path=path: family.build(path).to(device))
-        for task, path in folders.items()
-    }
-    inputs = {"merged": merged / family.weights_file} | {task: path / family.weights_file for task, path in folders.items()}
-    for wanted in plan["models"]:
-        started = time.perf_counter()
-        folder, seed = Path(wanted["folder"]), wanted["seed"]
-        calibration = {} if seed is None else calibration_batches(job, family, method.calibration_samples, seed)
-        counts = calibration_counts(calibration, method.calibration_samples, plan["strict"]) if calibration else {}
-        quantized = quantize_model(family.build(merged, "merged model").to(device), method, calibration, experts)
-        family.save(folder, quantized.tensors, merged, {"method": plan["recipe"]["method"]})
-        size = save_packed(folder / "packed.safetensors", quantized.tensors, quantized.codes)
-        write_json(folder / "layers.json", quantized.records)
-        recipe = {"quantizer": plan["recipe"], "seed": seed, "calibration_samples": counts}
-        write_manifest(job, folder, Made(recipe, inputs, started, size, device))
-
-
-def calibration_batches(job, family, samples, seed):
-    """Task -> batches as the model's `embed` takes them, drawn from the training split with the run's seed."""
-    plan = job.params.plan
-    protocol = PROTOCOLS.get(family.protocol)()
-    base, size = Path(plan["base"]), plan["batch_size"]
-    return {
-        task["name"]: protocol.calibration_batches(Path(split), base, task["name"], samples, seed, size)
-        for task, split in zip(plan["tasks"], job.input.data, strict=True)
-    }
+    merged, experts = Path(plan["merged"]), experts_of(family, plan, device)
+    base = expert_of(family, Path(plan["base"]), "base", device) if experts else None
+    inputs = {"merged": merged / family.weights_file, **weights_of(family, plan)}
+    before = Costs.from_manifest(read_json(merged / "manifest.json"))
+    for wanted in plan["recipes"]:
+        recipe, choice = dict(wanted["recipe"]), read_json(wanted["tuning"]) if wanted["tuning"] else {"chosen": {}}
+        recipe["options"] = recipe["options"] | choice["chosen"]
+        method = quantizer_of(recipe)
+        costs = before + Costs.from_manifest(choice)
+        costs += Costs(calibration_samples=method.calibration_samples) if method.calibrated else Costs()
+        for model in wanted["models"]:
+            started = time.perf_counter()
+            folder, seed = Path(model["folder"]), model["seed"]
+            calibration, counts = ({}, {}) if seed is None else draw(family, plan, method.calibration_samples, seed)
+            student = family.build(merged, "merged model").to(device)
+            quantized = quantize_model(student, method, calibration, experts, base=base)
+            family.save(folder, quantized.tensors, merged, {"method": recipe["method"]})
+            size = save_packed(folder / "packed.safetensors", quantized.tensors, quantized.codes)
+            write_json(folder / "layers.json", quantized.records)
+            made_of = {"quantizer": recipe, "seed": seed, "calibration_samples": counts}
+            write_manifest(job, folder, Made(made_of, inputs, started, size, device, costs))
 
 
 run_job(main, snakemake)

@@ -12,6 +12,7 @@ from pmqbench.reporting.tracking import track, tracking_store
 def main(job):
     counts = track(
         read_table(job.input.records),
+        read_table(job.input.curves),
         job.params.suite,
         [Path(path) for path in job.input.artefacts],
         tracking_store(job.params.results),

@@ -1,40 +1,42 @@
 """Chooses a merge's scaling on the validation splits of all tasks."""
 
+import time
 from pathlib import Path
 
-from pmqbench.evaluation.base import PROTOCOLS, Assets
+from pmqbench.costs import Costs
+from pmqbench.evaluation.validation import Validation
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import write_json
 from pmqbench.jobs import run_job
 from pmqbench.merging.base import merger_of
-from pmqbench.merging.engine import linear_weights, merge
-from pmqbench.merging.tuning import choose_scaling
+from pmqbench.merging.engine import linear_weights
+from pmqbench.merging.tuning import scaled_merges
 from pmqbench.torch_setup import start_torch
+from pmqbench.tuning import choose
 
 
 def main(job):
-    device = start_torch(job.threads)
+    started, device = time.perf_counter(), start_torch(job.threads)
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
-    protocol = PROTOCOLS.get(family.protocol)()
     base = Path(plan["base"])
     checkpoints = [family.checkpoint(Path(path), f"expert {task}") for task, path in plan["experts"].items()]
     recipe = dict(plan["recipe"])
-    candidates = recipe["options"]["scaling"]["candidates"]
-    model, linear = family.build(base, "base").to(device), linear_weights(family, base)
-    splits = {task["name"]: (protocol.examples(Path(task["split"]), Assets.of(task)), task) for task in plan["tasks"]}
+    candidates = [{"scaling": scaling} for scaling in recipe["options"]["scaling"]["candidates"]]
+    model, validation = family.build(base, "base").to(device), Validation(family, plan, device)
 
-    def values(scaling):
-        method = merger_of(recipe | {"options": recipe["options"] | {"scaling": scaling}})
-        model.load_state_dict(merge(method, family.checkpoint(base, "base"), checkpoints, linear))
-        return {
-            name: protocol.evaluate(
-                model, examples, task["metric"], plan["batch_size"], device, f"scaling {scaling}, task {name}"
-            ).value
-            for name, (examples, task) in splits.items()
-        }
+    def method(scaling):
+        return merger_of(recipe | {"options": recipe["options"] | {"scaling": scaling}})
 
-    write_json(job.output[0], choose_scaling(candidates, values))
+    merged = scaled_merges(method, family.checkpoint(base, "base"), checkpoints, linear_weights(family, base))
+
+    def values(candidate):
+        model.load_state_dict(merged(candidate["scaling"]))
+        return validation.values(model, str(candidate))
+
+    choice = choose(candidates, values)
+    costs = Costs(time.perf_counter() - started, validation_labels=True)
+    write_json(job.output[0], choice | costs.stated())
 
 
 run_job(main, snakemake)

@@ -19,6 +19,14 @@ def changed(change):
     return config
 
 
+def tuned(config, **candidates):
+    config["quantizers"]["epmq"]["tune"] = candidates
+
+
+def refined(config, **options):
+    config["quantizers"]["distilled"]["refine"].update(options)
+
+
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_every_shipped_config_loads(path):
     suite = load_suite(read_config(path))
@@ -28,10 +36,12 @@ def test_every_shipped_config_loads(path):
 
 def test_mini_default_target_is_what_the_readme_says():
     target = load_suite(MINI).targets["default"]
-    assert [merge.name for merge in target.merges] == ["ta", "ties", "ta-val"]
-    assert {q.name for _, q in target.pairs} == {"rtn", "gptq", "awq", "epmq", "epmq-expert"}
+    assert [merge.name for merge in target.merges] == ["ta", "ta-val", "tsvm-svc", "wudi"]
+    everywhere = {"rtn", "gptq", "awq", "epmq", "epmq-expert"}
+    assert {q.name for _, q in target.pairs} == everywhere | {"distilled"}
+    assert {merge.name for merge, q in target.pairs if q.name == "distilled"} == {"wudi"}
     assert {q.method.bits for _, q in target.pairs} == {4, 2}
-    assert len(target.pairs) == 3 * 5 * 2
+    assert len(target.pairs) == 4 * 5 * 2 + 2
 
 
 def test_defaults_are_filled_in():
@@ -66,12 +76,35 @@ def test_defaults_are_filled_in():
             lambda c: c["targets"]["full"]["quantizers"].update({"never/swept": {"method": "rtn"}}),
             ["targets.full.quantizers.never/swept", "part of a path"],
         ),
-        (lambda c: c["targets"]["full"]["sweeps"].append({"bits": 4}), ["sweeps.4.bits: must be a list, e.g. [4], not 4."]),
+        (lambda c: c["targets"]["full"]["sweeps"].append({"bits": 4}), ["sweeps.6.bits: must be a list, e.g. [4], not 4."]),
         (
             lambda c: c["quantizers"]["epmq"].update(solver="near"),
             ['epmq.solver: must be one of "gptq", "nearest", not "near".'],
         ),
         (lambda c: c["quantizers"]["epmq"].update(fit_bias="yes"), ["must be true or false, not"]),
+        (lambda c: tuned(c, anchor=[1]), ["quantizers.epmq.tune.anchor: must have at least 2 entries, not 1."]),
+        (lambda c: tuned(c, anchors=[1, 2]), ["epmq.tune.anchors", 'no option "anchors"', 'Did you mean "anchor"?']),
+        (lambda c: tuned(c, solver=[1, 2]), ["epmq.tune.solver: solver is no number."]),
+        (lambda c: tuned(c, fit_bias=[0, 1]), ["epmq.tune.fit_bias: fit_bias is no number."]),
+        (lambda c: tuned(c, bits=[2, 4]), ["epmq.tune.bits: bits is nothing to choose by accuracy."]),
+        (lambda c: tuned(c, anchor=[-1, 1]), ["epmq.tune.anchor: must be at least 0, not -1."]),
+        (
+            lambda c: c["quantizers"]["epmq"].update(anchor=1),
+            ["epmq.tune.anchor: anchor is both given and tuned.", "Keep one of the two."],
+        ),
+        (
+            lambda c: refined(c, method="destill"),
+            ["distilled.refine", 'unknown refinement "destill"', 'Did you mean "distill"?'],
+        ),
+        (lambda c: refined(c, step=3), ['distilled.refine.step: unknown key "step"', 'Did you mean "steps"?']),
+        (
+            lambda c: c["quantizers"]["distilled"].update(merges=["wudy"]),
+            ["quantizers.distilled.merges", 'unknown merge "wudy"', 'Did you mean "wudi"?'],
+        ),
+        (
+            lambda c: c["targets"]["full"]["merges"]["regmean"].update(calibrate_singular_values={}),
+            ["merges.regmean.calibrate_singular_values", "Remove it."],
+        ),
         (lambda c: c.update(seeds=["a"]), ["seeds.0", 'must be a whole number of at least 0, not "a"']),
         (lambda c: c.update(bits=[5]), ["bits.0", "must be one of 2, 3, 4, 8, 16, not 5"]),
         (lambda c: c.update(suite="../x"), ["suite", '"../x" does not fit', "Letters, digits"]),

@@ -11,6 +11,7 @@ from pmqbench.errors import ConfigError
 from pmqbench.workflow.__main__ import main as print_folder
 from pmqbench.workflow.evaluations import Evaluations
 from pmqbench.workflow.layout import Layout, any_of
+from pmqbench.workflow.quantizations import Quantizations
 from pmqbench.workflow.reports import Reports
 from pmqbench.workflow.stages import Stages, code_of
 
@@ -29,14 +30,19 @@ def stages(config=MINI, made=None):
     return Stages(Layout(load_suite(config)), (made or {}).get)
 
 
-def calibrated(stages, quantizer="gptq"):
+def quantizations(config=MINI, made=None):
+    return Quantizations(stages(config, made))
+
+
+def calibrated(quantizations, quantizer="gptq"):
     """<merge>/<quantizer> of the first pair with a quantizer, and its models."""
-    merge, recipe = next((m, q) for m, q in stages.layout.pairs if q.name == quantizer)
-    return f"{merge.id}/{recipe.id}", stages.layout.quantized_models(merge, recipe)
+    merge, recipe = next((m, q) for m, q in quantizations.layout.pairs if q.name == quantizer)
+    return f"{merge.id}/{recipe.id}", quantizations.layout.quantized_models(merge, recipe)
 
 
-def made_of(stages, path):
+def made_of(quantizations, path):
     """Manifests of base, experts and the path's merge, made by today's code."""
+    stages = quantizations.stages
     layout, merge = stages.layout, path.split("/")[0]
     manifests = {f"{layout.base}/manifest.json": stages.base_code()}
     manifests |= {f"{model.folder}/manifest.json": stages.expert_code() for model in layout.expert_models}
@@ -44,25 +50,25 @@ def made_of(stages, path):
 
 
 def test_seeds_share_a_job_until_one_of_them_is_there():
-    first = stages()
+    first = quantizations()
     path, models = calibrated(first)
     assert path in first.in_one_job
     assert path not in first.one_by_one()
     code = first.quantizer_code(models[0].quantizer)
     one = {f"{models[1].folder}/manifest.json": code}
-    some = stages(made=made_of(first, path) | one)
+    some = quantizations(made=made_of(first, path) | one)
     assert path in some.one_by_one()
     assert path not in some.in_one_job
-    assert path in stages(made=one).in_one_job  # the seed is there, but what it is made of is not
+    assert path in quantizations(made=one).in_one_job  # the seed is there, but what it is made of is not
     stale = {f"{model.folder}/manifest.json": "old" for model in models}
-    assert path in stages(made=made_of(first, path) | stale).in_one_job
-    large = stages(MINI | {"batch_jobs": False})
+    assert path in quantizations(made=made_of(first, path) | stale).in_one_job
+    large = quantizations(MINI | {"batch_jobs": False})
     assert large.in_one_job == Evaluations(large).in_one_job == []
 
 
 def test_what_is_there_is_looked_at_once_a_start():
     asked = []
-    looking = Stages(Layout(load_suite(MINI)), asked.append)
+    looking = Quantizations(Stages(Layout(load_suite(MINI)), asked.append))
     evaluation = Evaluations(looking)
     for paths in (looking.in_one_job, looking.one_by_one(), evaluation.in_one_job, evaluation.alone()):
         assert isinstance(paths, list)
@@ -71,20 +77,20 @@ def test_what_is_there_is_looked_at_once_a_start():
 
 
 def test_records_share_a_job_until_one_of_them_is_there():
-    first = stages()
+    first = quantizations()
     path, models = calibrated(first)
     made = made_of(first, path) | {f"{m.folder}/manifest.json": first.quantizer_code(m.quantizer) for m in models}
-    quantized = Evaluations(stages(made=made))
+    quantized = Evaluations(quantizations(made=made))
     assert path in quantized.in_one_job
     record = {first.layout.record_files(models[0])[1]: quantized.code()}
-    evaluated = Evaluations(stages(made=made | record))
+    evaluated = Evaluations(quantizations(made=made | record))
     assert path not in evaluated.in_one_job
     assert {model.id for model in models} <= set(evaluated.alone())
     assert not {model.id for model in models} & set(quantized.alone())
 
 
 def test_a_plan_names_what_the_job_makes():
-    first = stages()
+    first = quantizations()
     path, models = calibrated(first, "epmq")
     plan = first.quantizer_plan(Wildcards(quantized=path), None)
     assert [(model["folder"], model["seed"]) for model in plan["models"]] == [(m.folder, m.seed) for m in models]

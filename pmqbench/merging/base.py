@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from pmqbench.merging.engine import Models
+    from pmqbench.quantization.base import Quantizer
 
 # Scaling coefficients above 2.5 are unheard of; the range is there to catch "30" meant as a percentage.
 Coefficient: TypeAlias = Annotated[float, Field(ge=-10, le=10)]
@@ -34,7 +35,16 @@ MergeTensor: TypeAlias = "Callable[[str], torch.Tensor]"
 
 @dataclass(frozen=True, kw_only=True)
 class Merger(ABC):
-    """A merging method. By convention a list among its options holds one value per expert, in the experts' order."""
+    """A merging method. By convention a list among its options holds one value per expert, in the experts' order.
+
+    Attributes:
+        calibrated: whether samples of the tasks are needed too: a CalibratedMerger.
+        linear_in_scaling: whether merged = base + scaling * D with a D that does not depend on the option `scaling`, one number
+            for all experts: then one merge gives the merges of all scalings.
+    """
+
+    calibrated: ClassVar[bool] = False
+    linear_in_scaling: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, models: Models) -> MergeTensor:
@@ -63,6 +73,32 @@ class Merger(ABC):
                 )
             if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
                 raise ConfigError("NaN and Inf are no coefficients.", where=place, remedy="Give finite numbers.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibratedMerger(Merger):
+    """A merge that sees unlabelled samples of every task.
+
+    The start is a merge without data; from its blocks the layer loop (`quantization.calibrate.quantize_model`) then makes the
+    merged model's, with a solver that does not round. A merge is one model: its samples are drawn by a seed of its own.
+    """
+
+    calibrated: ClassVar[bool] = True
+
+    calibration_samples: Annotated[int, Field(ge=1, description="Samples a task, from its train split; no labels.")] = 256
+    seed: Annotated[int, Field(ge=0, description="Seed of the draw of samples.")] = 0
+
+    @abstractmethod
+    def first(self) -> Merger:
+        """The merge without data that the layer loop starts from."""
+
+    @abstractmethod
+    def solver(self) -> Quantizer:
+        """What the layer loop runs on it, at 16 bits."""
+
+    def start(self, models: Models) -> MergeTensor:
+        """The start's passes."""
+        return self.first().start(models)
 
 
 def per_expert(value: float | list[float], experts: int) -> list[float]:

@@ -11,7 +11,7 @@ larger; scalars stay. As the authors' `TaskVectorMiddleKeep`, with the values th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Breadcrumbs(Merger):
     """Task Arithmetic of masked task vectors (the module's docstring has the mask)."""
+
+    linear_in_scaling: ClassVar[bool] = True
 
     scaling: Scaling = 1.0
     keep: Annotated[

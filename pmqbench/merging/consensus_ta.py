@@ -13,7 +13,7 @@ other, so that no label is needed. Fewer experts than `agreement` must all ask.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -31,6 +31,8 @@ Threshold = Annotated[float, Field(ge=0, le=10)]
 @dataclass(frozen=True, kw_only=True)
 class ConsensusTA(Merger):
     """Task Arithmetic of the entries that at least `agreement` experts ask for."""
+
+    linear_in_scaling: ClassVar[bool] = True
 
     scaling: Annotated[Coefficient, Field(description="Factor of the task vectors' sum.")] = 0.3
     threshold: Annotated[

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Dare(Merger):
     """Task Arithmetic or TIES of randomly thinned task vectors (the module's docstring has the formulas)."""
+
+    linear_in_scaling: ClassVar[bool] = True
 
     scaling: Scaling = 0.3
     drop_rate: Annotated[float, Field(ge=0, lt=1, description="Probability p of an entry to be dropped.")] = 0.5

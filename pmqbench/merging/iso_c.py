@@ -15,7 +15,7 @@ One pass, one decomposition a matrix.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pmqbench.merging.base import MERGERS, Merger, MergeTensor, Scaling
 from pmqbench.merging.spectral import Deltas, leading, merge_matrices, total
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class IsoC(Merger):
     """Every direction of the summed task vectors at their mean strength."""
+
+    linear_in_scaling: ClassVar[bool] = True
 
     scaling: Scaling = 1.0
 

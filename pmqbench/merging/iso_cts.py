@@ -18,7 +18,7 @@ Two passes; T + 3 decompositions a matrix, in memory U and V, which are no large
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class IsoCts(Merger):
     """Directions of the sum and directions of each task that the sum lacks, all at their mean strength."""
+
+    linear_in_scaling: ClassVar[bool] = True
 
     scaling: Scaling = 1.0
     common_fraction: Annotated[

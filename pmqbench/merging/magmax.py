@@ -10,7 +10,7 @@ gain less.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class MagMax(Merger):
     """merged = base + scaling * the task vectors' entries of largest magnitude."""
+
+    linear_in_scaling: ClassVar[bool] = True
 
     scaling: Annotated[Coefficient, Field(description="Factor of the chosen entries.")] = 0.5
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -42,6 +42,8 @@ DIGITS = (11, 11, 10)
 @dataclass(frozen=True, kw_only=True)
 class Pcb(Merger):
     """Weighted mean of clipped task vectors (the module's docstring has the formulas)."""
+
+    linear_in_scaling: ClassVar[bool] = True
 
     scaling: Scaling = 1.2
     ratio: Annotated[float, Field(gt=0, le=1, description="Share of an expert's entries with a weight.")] = 0.05

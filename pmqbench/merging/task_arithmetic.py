@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pmqbench.merging.base import MERGERS, Merger, MergeTensor, Scaling, per_expert
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class TaskArithmetic(Merger):
     """merged = base + sum_e s_e (expert_e - base)."""
+
+    linear_in_scaling: ClassVar[bool] = True
 
     scaling: Scaling = 0.3
 

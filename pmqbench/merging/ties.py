@@ -29,7 +29,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class Ties(Merger):
     """TIES-Merging; the defaults are FusionBench's (the module's docstring has the formulas)."""
+
+    linear_in_scaling: ClassVar[bool] = True
 
     scaling: Scaling = 0.3
     density: Annotated[float, Field(gt=0, le=1, description="Share of a task vector's entries that trimming keeps.")] = 0.2

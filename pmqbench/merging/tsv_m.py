@@ -19,7 +19,7 @@ One pass; T + 2 decompositions a matrix, in memory U and V, which are no larger 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pmqbench.merging.base import MERGERS, Merger, MergeTensor, Scaling
 from pmqbench.merging.spectral import Deltas, isometry, leading, merge_matrices
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class TsvM(Merger):
     """Adds the experts' leading singular vectors, orthogonal to each other; the default scaling is FusionBench's."""
+
+    linear_in_scaling: ClassVar[bool] = True
 
     scaling: Scaling = 1.0
 

@@ -1,28 +1,42 @@
-"""Chooses a merge's scaling by the average of the tasks' metrics on validation splits; the test split is never seen here."""
+"""Merges at many scalings, for the choice of one: where a merge is linear in its scaling, a candidate costs an addition."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
 
-logger = logging.getLogger(__name__)
+from pmqbench.merging.engine import merge
+
+if TYPE_CHECKING:
+    import torch
+
+    from pmqbench.checkpoints import Checkpoint
+    from pmqbench.merging.base import Merger
 
 
-def choose_scaling(candidates: Sequence[float], values: Callable[[float], Mapping[str, float]]) -> dict[str, Any]:
-    """Evaluates every candidate.
+def scaled_merges(
+    method_of: Callable[[float], Merger], base: Checkpoint, experts: Sequence[Checkpoint], linear: Collection[str] = ()
+) -> Callable[[float], dict[str, torch.Tensor]]:
+    """Function from a scaling to the merge with it; a method that is linear in it merges once, here, for all of them.
 
     Args:
-        candidates: scalings to try.
-        values: scaling -> metric on the validation split by task.
-
-    Returns:
-        {"chosen": the candidate with the highest unweighted mean (the smaller one of equals), "curve": all of them}.
+        method_of: scaling -> the method.
+        base, experts, linear: as `engine.merge` takes them, whose errors are raised.
     """
-    curve = []
-    for scaling in sorted(candidates):
-        by_task = dict(values(scaling))
-        average = sum(by_task.values()) / len(by_task)
-        logger.info("scaling %.3g: validation average %.4f", scaling, average)
-        curve.append({"scaling": scaling, "average": average, "tasks": by_task})
-    return {"chosen": max(curve, key=lambda point: point["average"])["scaling"], "curve": curve}
+    method = method_of(1.0)
+    if not method.linear_in_scaling:
+        return lambda scaling: merge(method_of(scaling), base, experts, linear)
+    full = merge(method, base, experts, linear)
+
+    def scaled(scaling: float) -> dict[str, torch.Tensor]:
+        return {name: _between(base.tensor(name), tensor, scaling) for name, tensor in full.items()}
+
+    return scaled
+
+
+def _between(base: torch.Tensor, full: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Base + scaling * (full - base), in float64, of the base's dtype; integers as they are."""
+    if not full.is_floating_point():
+        return full
+    origin = base.double()
+    return origin.add(full.double() - origin, alpha=scaling).to(full.dtype)

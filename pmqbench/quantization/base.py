@@ -18,6 +18,8 @@ from pmqbench.options import build_options
 from pmqbench.registry import Registry
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pmqbench.families.base import Block, Group
     from pmqbench.quantization.calibrate import Run
     from pmqbench.quantization.problem import Problem, Solution
@@ -39,6 +41,11 @@ class Sampling:
         class_tokens: layers of which only the class token's output counts weigh the other tokens less.
         teacher: whose outputs the target aims at: each task's expert, the merged model at full precision, or nobody's.
         teacher_share: how much of the target's inputs is the teacher's own (0: the teacher's weights on this model's inputs).
+        shift: keep E[(y - x) x^T] itself, y the teacher's inputs, beside what the teacher's weights make of it.
+        inputs: whose inputs the second moments are of: this model's, each task's expert's own, or those that the expert's block
+            makes of this model's states before it ("expert_block").
+        off_diagonal: factor of a task's second moment off its diagonal.
+        norms: whether refitted norms are in place before the inputs of their layers are taken, or only after these are solved.
         absolute: also collect mean |x|.
         precision: of the blocks' forward passes; moments and solves stay float32 and float64.
         probe_samples: samples a task kept apart, at full precision, for searches that run whole blocks.
@@ -49,6 +56,10 @@ class Sampling:
     class_tokens: bool = False
     teacher: Literal["experts", "merged"] | None = None
     teacher_share: float = 0.0
+    shift: bool = False
+    inputs: Literal["student", "expert", "expert_block"] = "student"
+    off_diagonal: float = 1.0
+    norms: Literal["before", "after"] = "before"
     absolute: bool = False
     probe_samples: int = 0
     precision: Precision = "float32"
@@ -58,7 +69,8 @@ class Sampling:
 class Quantizer(ABC):
     """A quantization method with the options all methods have.
 
-    A workflow asks for `calibrated` (needs calibration data and a seed) and `uses_experts` (needs the experts' checkpoints).
+    A workflow asks for `calibrated` (needs calibration data and a seed), `uses_experts` (needs the experts' checkpoints) and
+    `uses_base` (needs the base's).
     """
 
     calibrated: ClassVar[bool] = False
@@ -74,14 +86,20 @@ class Quantizer(ABC):
         Field(description="Range of a grid: all weights (minmax), or the shrunk range of least error (mse)."),
     ] = "minmax"
 
+    @property
+    def uses_base(self) -> bool:
+        """Whether the options ask for the weights of the base that the experts were tuned from."""
+        return False
+
     def sampling(self) -> Sampling | None:
         """What the loop collects before `solve`; None for a method that sees no data."""
         return None
 
-    def refit_norm(self, run: Run, block: Block, group: Group) -> None:  # noqa: B027 - a hook few methods need
-        """May change `group.norm` before the group's inputs are collected."""
+    def refit_norm(self, run: Run, block: Block, group: Group) -> dict[str, Tensor]:
+        """New parameters of `group.norm` by canonical name; the loop puts them in place when `Sampling.norms` says."""
+        return {}
 
-    def rescale(self, run: Run, block: Block, problems: list[Problem]) -> None:  # noqa: B027
+    def rescale(self, run: Run, block: Block, problems: list[Problem]) -> None:  # noqa: B027 - a hook few methods need
         """May fold scales into the block, once inputs are collected and before any of `problems` is solved."""
 
     @abstractmethod
@@ -114,8 +132,33 @@ class SequentialQuantizer(CalibratedQuantizer):
         Literal["all", "class"],
         Field(description="class: where only the class token reaches the output, other tokens weigh 0.01 in the moments."),
     ] = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverQuantizer(SequentialQuantizer):
+    """A method that rounds a target in a metric: how the solver does it, and what may follow it.
+
+    What follows keeps the file format and lowers J(Q) = tr((Q - W*) H_a (Q - W*)^T), W* the target and H_a the metric.
+    """
+
+    range_search: Annotated[
+        Literal["minmax", "mse", "metric"],
+        Field(
+            description="Range of a grid: all weights (minmax), or the shrunk one of least error, plain (mse) or in the metric."
+        ),
+    ] = "minmax"
     act_order: Annotated[
         bool, Field(description="Round inputs in the order of falling second moment; group scales stay those of the target.")
+    ] = False
+    descent_passes: Annotated[
+        int,
+        Field(
+            ge=0, description="Passes of coordinate descent over the solver's codes, at most; they end when they gain little."
+        ),
+    ] = 0
+    refit_scales: Annotated[
+        bool,
+        Field(description="Refit scales to the codes, by least squares in the metric, before each pass of descent and last."),
     ] = False
 
 

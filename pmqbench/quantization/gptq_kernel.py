@@ -1,7 +1,7 @@
 """GPTQ's column loop on a GPU: a block of columns in one launch, where the plain loop takes five launches a column.
 
 Rows of a weight do not depend on each other, so each program takes some outputs through all columns of the block and keeps
-them in registers. The plain loop is `solvers._round_columns`; codes agree up to the order of float32 sums.
+them in registers. The plain loop is `columns.round_on_cpu`; codes agree up to the order of float32 sums.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pmqbench.quantization.solvers import Steps
+from pmqbench.quantization.columns import Steps
 
 OUTPUTS = 16  # outputs a program takes
 # 1.5 * 2^23: adding and subtracting it rounds a float32 below 2^22 to the nearest whole number, ties to even, as torch.round.
@@ -43,7 +43,7 @@ def _round_block(
 
 
 def round_columns(work: Tensor, spread: Tensor, steps: Steps, groups: Tensor, rounded: Tensor, errors: Tensor) -> None:
-    """As `solvers._round_columns`, but for `work`, which is left as it is."""
+    """As `columns.round_on_cpu`, but for `work`, which is left as it is."""
     size, outputs = work.shape
     _round_block[(triton.cdiv(outputs, OUTPUTS),)](
         work,

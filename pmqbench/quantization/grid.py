@@ -135,6 +135,16 @@ def mse_error(error: Tensor) -> Tensor:
     return error.abs().pow(MSE_NORM).sum(-1)
 
 
+def metric_error(diagonal: Tensor) -> GroupError:
+    """GroupError of the "metric" range search: sum_j H_jj e_j^2, `diagonal` (in,) the metric's."""
+
+    def size(error: Tensor) -> Tensor:
+        weights = diagonal.to(error.dtype).view(error.shape[1:])
+        return (error.square() * weights).sum(-1)
+
+    return size
+
+
 def _span(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> Grid:
     levels = 2**bits - 1
     scale = 2 * torch.maximum(-low, high) / levels if symmetric else (high - low) / levels

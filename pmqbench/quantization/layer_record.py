@@ -88,13 +88,14 @@ def _pooled(
     moved = {name: parts for name, *parts in zip(names, rows, products, strict=False)}  # the last is of W_merged itself
 
     def objective(difference: Tensor, product: Tensor) -> Tensor:
-        value = start + (product * difference).sum(1) + anchor * difference.square().sum(1)
+        value = start + (product * difference).sum(1) + anchor * (difference - pull).square().sum(1)
         return value if moments.cross is None else value - 2 * (moments.cross * difference).sum(1)
 
     start = torch.zeros_like(problem.merged[:, 0]) if moments.residual is None else moments.residual
+    pull = torch.zeros_like(problem.merged[:1]) if solution.pull is None else solution.pull
     rounding, its_product = (final - target for final, target in zip(moved["final"], moved["target"], strict=True))
     return (
-        {"merged": start} | {name: objective(*parts) for name, parts in moved.items()},
+        {"merged": start + anchor * pull.square().sum(1)} | {name: objective(*parts) for name, parts in moved.items()},
         (its_product * rounding).sum(1),
         (products[-1] * rows[-1]).sum(1),
     )

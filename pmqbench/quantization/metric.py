@@ -27,6 +27,8 @@ class Metric:
     """A factorised H + (damping + raised) mu I.
 
     Attributes:
+        second: H (in, in) as it was given, not copied.
+        diagonal: of the damped matrix (in,), float64; off its diagonal it is H.
         upper: U (in, in), float64, upper triangular, in `order`.
         order: permutation of the inputs that U stands in, or None for their own order.
         mu: mean of diag(H).
@@ -36,6 +38,8 @@ class Metric:
         remedy: what was done about a singular matrix, None if nothing had to be.
     """
 
+    second: Tensor
+    diagonal: Tensor
     upper: Tensor
     order: Tensor | None
     mu: float
@@ -43,6 +47,13 @@ class Metric:
     raised: float
     condition: float
     remedy: str | None
+
+    def times(self, left: Tensor, inputs: slice = slice(None)) -> Tensor:
+        """`left` (out, some) times the rows `inputs` of the damped matrix: (out, in), in float64."""
+        left, rows = left.double(), self.second[inputs].double()
+        product = left @ rows
+        product[:, inputs] += left * (self.diagonal - self.second.diagonal())[inputs]
+        return product
 
     def solve(self, right: Tensor) -> Tensor:
         """`right` (out, in) times the inverse of the damped matrix, in float64."""
@@ -78,12 +89,15 @@ def factorise(second: Tensor, damping: float, *, where: str, tokens: int | None 
     order = torch.argsort(diagonal, descending=True, stable=True) if act_order else None
     live_inputs = int((~dead).sum())
     for total in _dampings(damping, skip_none=tokens is not None and tokens < live_inputs):
-        matrix.diagonal().copy_(torch.where(dead, diagonal + total * mu + float(total * mu == 0), diagonal + total * mu))
+        damped_diagonal = diagonal + total * mu + (dead & (total * mu == 0))
+        matrix.diagonal().copy_(damped_diagonal)
         damped = matrix if order is None else matrix[order][:, order]
         upper = _inverse_factor(damped)
         if upper is not None:
             remedy = _remedy(damping, total, tokens, live_inputs)
-            return Metric(upper, order, mu, damping, total - damping, _condition(damped, upper), remedy)
+            return Metric(
+                second, damped_diagonal, upper, order, mu, damping, total - damping, _condition(damped, upper), remedy
+            )
     raise NumericalError(
         "the second moment cannot be factorised even with its mean diagonal added as damping.",
         where=where,
@@ -130,15 +144,20 @@ def _inverse_upper(matrix: Tensor) -> Tensor:
 
 def _condition(matrix: Tensor, upper: Tensor) -> float:
     """Largest over smallest eigenvalue, each by a few power iterations from the unit vector it stretches most (from below)."""
-    largest = _power(lambda vector: matrix @ vector, matrix.diagonal())
-    return max(1.0, largest * _power(lambda vector: upper.T @ (upper @ vector), upper.square().sum(0)))
+    largest = largest_eigenvalue(matrix, POWER_STEPS)
+    return max(1.0, largest * _power(lambda vector: upper.T @ (upper @ vector), upper.square().sum(0), POWER_STEPS))
 
 
-def _power(times: Callable[[Tensor], Tensor], diagonal: Tensor) -> float:
+def largest_eigenvalue(matrix: Tensor, steps: int) -> float:
+    """Largest eigenvalue of a positive definite matrix (from below), by `steps` power iterations."""
+    return _power(lambda vector: matrix @ vector, matrix.diagonal(), steps)
+
+
+def _power(times: Callable[[Tensor], Tensor], diagonal: Tensor, steps: int) -> float:
     """Largest eigenvalue of a positive definite matrix with this diagonal, given its product with a vector."""
     vector = torch.zeros_like(diagonal)
     vector[diagonal.argmax()] = 1
-    for _ in range(POWER_STEPS):
+    for _ in range(steps):
         vector = times(vector)
         largest = float(vector.norm())
         vector /= largest

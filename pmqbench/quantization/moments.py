@@ -77,8 +77,13 @@ class TaskMoments:
         self.tokens += len(x)
         self._keep(x, shift, weights)
 
-    def finish(self, where: str) -> TaskMoments:
-        """Turns sums into means; NumericalError naming `where` if there was no token or a value is NaN or Inf."""
+    def finish(self, where: str, off_diagonal: float = 1.0) -> TaskMoments:
+        """Turns sums into means; NumericalError naming `where` if there was no token or a value is NaN or Inf.
+
+        Args:
+            where: what messages call task and layers.
+            off_diagonal: factor of the second moment off its diagonal.
+        """
         if self.tokens == 0:
             raise NumericalError("no token of the calibration set counts.", where=where, remedy="Are all tokens padding?")
         for matrix in (self.second, self.shift, self.shift_second, self.mean, self.mean_shift, self.absolute):
@@ -91,6 +96,9 @@ class TaskMoments:
                         remedy="Check the model's weights and the calibration data of this task.",
                     )
         _mirror(self.second)
+        if off_diagonal != 1:
+            diagonal = self.second.diagonal().clone()
+            self.second.mul_(off_diagonal).diagonal().copy_(diagonal)
         if self.shift_second is not None:
             _mirror(self.shift_second)
         return self
@@ -143,21 +151,25 @@ class Moments:
         cross: R (out, in) = sum_t c_t (W_t C_t - W_merged H_t): what the teachers' outputs have that the merged weights' lack,
             correlated with the inputs. None without teachers.
         residual: (out,) = sum_t c_t E|W_t y - W_merged x|^2 per output; None without teachers.
+        shift: sum_t c_t E[(y - x) x^T] (in, in), y the target's inputs; None unless asked for.
         mean, mean_target: E x (in,), and the teachers' mean output with bias (out,) or None.
         absolute: E|x| (in,) or None.
         tokens: how many tokens count.
         weights: c_t by task.
+        total: sum of the weights before they were rescaled to sum 1.
         samples: tokens kept, by task.
     """
 
     second: Tensor
     cross: Tensor | None
     residual: Tensor | None
+    shift: Tensor | None
     mean: Tensor
     mean_target: Tensor | None
     absolute: Tensor | None
     tokens: int
     weights: dict[str, float]
+    total: float
     samples: dict[str, Sample]
 
 
@@ -177,10 +189,12 @@ class Pool:
         merged: W_merged of the stack (out, in).
         task_weight: c_t before it is rescaled to sum 1: "tokens" (their number: all tokens count alike), "uniform" (1) or
             "frobenius" (1 / |H_t|_F).
+        keep_shift: whether the pooled moments have `shift`.
     """
 
     merged: Tensor
     task_weight: Literal["tokens", "uniform", "frobenius"]
+    keep_shift: bool = False
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _tokens: int = 0
     _weights: dict[str, float] = field(default_factory=dict)
@@ -196,6 +210,8 @@ class Pool:
         self._add("mean", weight, moments.mean)
         if moments.absolute is not None:
             self._add("absolute", weight, moments.absolute)
+        if self.keep_shift:
+            self._add("shift", weight, moments.shift)
         if teacher is not None:
             self._fold_teacher(weight, moments, teacher)
 
@@ -204,9 +220,10 @@ class Pool:
         total = sum(self._weights.values())
         sums = {name: value.div_(total) for name, value in self._sums.items()}
         return Moments(
-            **{name: sums.get(name) for name in ("second", "cross", "residual", "mean", "mean_target", "absolute")},
+            **{name: sums.get(name) for name in ("second", "cross", "residual", "shift", "mean", "mean_target", "absolute")},
             tokens=self._tokens,
             weights={task: weight / total for task, weight in self._weights.items()},
+            total=total,
             samples=self._samples,
         )
 

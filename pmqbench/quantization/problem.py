@@ -60,6 +60,7 @@ class Problem:
         merged: W_merged (out, in), as the layers were before anything was changed.
         in_scale: scales (in,) folded into the weights' columns, out_scale: factors (out,) folded into their rows; None: none.
         clipped: rows (out,) that a clip search may touch.
+        base: the base's weights and biases, if the method uses them.
         moments: pooled moments of the inputs as they were collected (before in_scale); None for uncalibrated methods.
         seconds: time spent on these layers so far.
     """
@@ -72,6 +73,7 @@ class Problem:
     clipped: Tensor
     in_scale: Tensor | None = None
     out_scale: Tensor | None = None
+    base: Teacher | None = None
     moments: Moments | None = None
     seconds: float = 0.0
 
@@ -99,7 +101,7 @@ class Problem:
         return weight if self.out_scale is None else weight / self.out_scale[:, None]
 
     def expert_teacher(self, expert: Expert) -> Teacher:
-        """The stacked weights and biases of an expert."""
+        """The stacked weights and biases of an expert, or of the base."""
         pairs = list(zip(self.names, self.modules, strict=True))
         weights = [expert.tensor(f"{name}.weight", module.weight) for name, module in pairs]
         biases = [None if module.bias is None else expert.tensor(f"{name}.bias", module.bias) for name, module in pairs]
@@ -119,10 +121,11 @@ class Solution:
         weight: the final weight (out, in), float32.
         codes: codes that give `weight` back bit for bit; None if it is not rounded.
         metric: the factorised metric of the solver, None for methods without.
-        anchor: weight of mu |Q - W_merged|^2 in the objective that was minimised.
+        anchor: weight of mu |Q - W_merged - pull|^2 in the objective that was minimised.
         nearest: `target` rounded to nearest on the same grid, to compare with.
         remedies: what was done about singular moments.
         bias: fitted biases (out,); None leaves them.
+        pull: how far the anchor lies from W_merged (out, in); None: not at all.
     """
 
     target: Tensor
@@ -133,6 +136,7 @@ class Solution:
     anchor: float = 0.0
     remedies: list[str] = field(default_factory=list)
     bias: Tensor | None = None
+    pull: Tensor | None = None
 
 
 def stack(weights: Sequence[Tensor]) -> Tensor:

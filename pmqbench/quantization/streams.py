@@ -123,6 +123,18 @@ def expert_stream(
     for task, batches in calibration.items():
         model = experts[task].build().to(device)
         states[task] = [model.embed(batch) for batch in batches]
+    return Stream(model, states, _reading(experts, model), precision)
+
+
+def expert_blocks(experts: Mapping[str, Expert], student: Stream, device: torch.device) -> Stream:
+    """The student's states, which its own advance moves on, in front of each task's expert's block."""
+    task = next(iter(student.states))
+    model = experts[task].build().to(device)
+    return Stream(model, student.states, _reading(experts, model), student.precision)
+
+
+def _reading(experts: Mapping[str, Expert], model: BlockModel) -> Callable[[str, Block], None]:
+    """A stream's `enter` that reads the block of the task's expert into `model`."""
 
     def enter(task: str, block: Block) -> None:
         for part in (block.name, *block.also):
@@ -130,7 +142,7 @@ def expert_stream(
             tensors = {name: experts[task].tensor(f"{part}.{name}", like) for name, like in body.state_dict().items()}
             body.load_state_dict(tensors, assign=True)
 
-    return Stream(model, states, enter, precision)
+    return enter
 
 
 def merged_stream(student: Stream) -> Stream:

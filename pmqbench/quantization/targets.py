@@ -10,11 +10,11 @@ from torch import Tensor
 from pmqbench.quantization.metric import Metric
 
 
-def teacher_target(merged: Tensor, cross: Tensor, metric: Metric, anchor: float) -> Tensor:
-    """Minimiser W* (out, in) of sum_t c_t E|W x - W_t y|^2 + anchor * mu * |W - W_merged|_F^2.
+def teacher_target(merged: Tensor, cross: Tensor, metric: Metric, anchor: float, pull: Tensor | None = None) -> Tensor:
+    """Minimiser W* (out, in) of sum_t c_t E|W x - W_t y|^2 + anchor * mu * |W - W_a|_F^2, W_a = W_merged + pull.
 
-    W* = (sum_t c_t W_t C_t + anchor mu W_merged) H_a^-1 = W_merged + R H_a^-1 with R = sum_t c_t (W_t C_t - W_merged H_t)
-    (E-PMQ, arXiv 2605.16882). In this form W* is W_merged bit for bit where R is zero.
+    W* = (sum_t c_t W_t C_t + anchor mu W_a) H_a^-1 = W_merged + (R + anchor mu pull) H_a^-1 with R = sum_t c_t (W_t C_t -
+    W_merged H_t) (E-PMQ, arXiv 2605.16882). In this form W* is W_merged bit for bit where R and pull are zero.
 
     Without an anchor nothing pulls towards W_merged: damping that a singular H needed then shrinks W* towards zero, as it does
     in N (H + d mu I)^-1. With an anchor, raised damping counts as a stronger anchor.
@@ -24,8 +24,11 @@ def teacher_target(merged: Tensor, cross: Tensor, metric: Metric, anchor: float)
         cross: R (out, in).
         metric: factorised H + anchor * mu * I.
         anchor: lambda.
+        pull: how far the anchor lies from W_merged (out, in); None: not at all.
     """
     right = cross.double()
+    if pull is not None and anchor > 0:
+        right = right + (anchor + metric.raised) * metric.mu * pull
     if anchor == 0 and metric.raised > 0:
         right = right - metric.raised * metric.mu * merged
     return corrected_target(merged, right, metric)

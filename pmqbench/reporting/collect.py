@@ -36,11 +36,16 @@ DTYPES = {
     "seconds": "float64",
     "peak_memory_mb": "float64",
     "size_mb": "float64",
+    "calibration_seconds": "float64",
+    "calibration_samples": "Int64",
+    "chosen": "str",
     "provenance": "str",
     "warnings": "str",
 }
 
 LAYER_KEYS = ("merge", "quantizer", "bits", "group_size", "seed")
+CURVE_DTYPES = {name: DTYPES[name] for name in ("suite", *LAYER_KEYS)}
+CURVE_DTYPES |= {"step": "Int64", "loss": "float64", "held_out": "float64", "seconds": "float64"}
 
 
 def collect(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -48,8 +53,9 @@ def collect(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
     Args:
         suite: the suite's name.
-        rows: {"path": record file, "merge": name or None, "quantizer": name or None, "bits": int, "group_size": int or None};
-            merge is None for the base and the experts, quantizer is None for all that is not quantized.
+        rows: {"path": record file, "merge": name or None, "quantizer": name or None, "bits": int, "group_size": int or None,
+            "chosen": names of options}; merge is None for the base and the experts, quantizer is None for all that is not
+            quantized, and "chosen" says what was chosen on validation data, "" for nothing.
 
     Returns:
         Columns as in DTYPES: `correct` holds packed bits (bytes) or None, `provenance` and `warnings` JSON text, `size_mb` 10^6
@@ -71,7 +77,13 @@ def row_of(suite: str, record: Record, row: Mapping[str, Any]) -> dict[str, Any]
             where=f"{row['path']}",
             remedy="Delete the record and run again.",
         )
-    names = {key: row[key] for key in ("merge", "quantizer", "bits", "group_size")}
+    if record.costs.validation_labels != bool(row["chosen"]):
+        raise DataError(
+            f'validation labels were{"" if record.costs.validation_labels else " not"} used, but chosen is "{row["chosen"]}".',
+            where=f"{row['path']}",
+            remedy="Delete the record and the model and run again.",
+        )
+    names = {key: row[key] for key in ("merge", "quantizer", "bits", "group_size", "chosen")}
     same = ("kind", "model", "seed", "task", "metric", "value", "n", "standard_error", "loss", "seconds", "peak_memory_mb")
     return {
         "suite": suite,
@@ -79,6 +91,8 @@ def row_of(suite: str, record: Record, row: Mapping[str, Any]) -> dict[str, Any]
         **{key: getattr(record, key) for key in same},
         "correct": None if record.correct is None else base64.b64decode(record.correct),
         "size_mb": record.size_bytes / 1e6,
+        "calibration_seconds": record.costs.calibration_seconds,
+        "calibration_samples": record.costs.calibration_samples,
         "provenance": json.dumps(record.provenance, sort_keys=True, ensure_ascii=False),
         "warnings": json.dumps(record.warnings, ensure_ascii=False),
     }
@@ -101,6 +115,31 @@ def collect_layers(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFram
         # A layer record may have its own "bits"; the row's names win, and come first.
         table += [names | flatten(layer) | names for layer in read_json(row["path"])]
     return pd.DataFrame(table).astype({name: DTYPES[name] for name in ("suite", *LAYER_KEYS)})
+
+
+def collect_curves(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One table row per point of a refined model's loss curve.
+
+    Args:
+        suite: the suite's name.
+        rows: {"path": curve.json, "merge", "quantizer", "bits", "group_size", "seed"}; none in a suite without refinements.
+
+    Returns:
+        Columns as in CURVE_DTYPES, in the order of `rows` and steps: the loss on the samples that a refinement trains on and on
+        those held out, NaN where one was not taken, and the seconds since it began. Step 0 is the model as it was.
+    """
+    table = []
+    for row in rows:
+        names = {"suite": suite} | {name: row[name] for name in LAYER_KEYS}
+        table += [
+            names | {name: point[name] for name in ("step", "loss", "held_out", "seconds")} for point in read_json(row["path"])
+        ]
+    return pd.DataFrame(table, columns=list(CURVE_DTYPES)).astype(CURVE_DTYPES)
+
+
+def kept_point(curve: pd.DataFrame) -> pd.Series:
+    """The point of a curve that the refinement kept: the first of those with the least held-out loss; it has one such loss."""
+    return curve.loc[curve["held_out"].idxmin()]
 
 
 def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -24,11 +24,13 @@ class PlotData:
     Attributes:
         summary: of its records.
         layers: of its quantized models, as from `collect_layers`.
+        curves: of its refined models, as from `collect_curves`.
         bits: the width that plots of one width show.
     """
 
     summary: Summary
     layers: pd.DataFrame
+    curves: pd.DataFrame
     bits: int
 
 

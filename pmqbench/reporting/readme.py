@@ -17,6 +17,7 @@ from pmqbench.reporting.verdicts import read_pairs, verdict_sentence
 
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 PICTURE = "average_by_bits.png"
+LEFT_OUT = ("suite", "seeds", "compression")  # for a page's width; the report has them
 
 
 def excerpt(report: str | Path, merge: str | None = None) -> str:
@@ -37,7 +38,7 @@ def excerpt(report: str | Path, merge: str | None = None) -> str:
     if merge not in merges:
         raise DataError(f'no merge "{merge}".', where=str(report), remedy=did_you_mean(merge, merges))
     ranked = table["rank"] != ""
-    shown = table[(table["merge"] == merge) | ~ranked].drop(columns="suite")
+    shown = table[(table["merge"] == merge) | ~ranked].drop(columns=list(LEFT_OUT))
     heading = (
         f"**{report.name}**, merge {merge}{note}: every quantizer, and the references (ranks among all {ranked.sum()} models)"
     )

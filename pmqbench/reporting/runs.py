@@ -1,17 +1,20 @@
-"""What MLflow gets to see of a suite's records: names, parameters, metrics and tags of one run per model and seed."""
+"""What MLflow gets to see of a suite's records: names, parameters, metrics and tags of one run per model and seed.
+
+Loss curves of refined models are metrics with a history.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from pmqbench.reporting.collect import flatten
+from pmqbench.reporting.collect import LAYER_KEYS, flatten
 
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@|\b(?:hf|ghp|dapi)_?[A-Za-z0-9]{20,}\b")
 FOREIGN = re.compile(r"[^\w\-./: ]")  # what MLflow does not take in a name
@@ -20,8 +23,18 @@ LONGEST = 5000  # characters of a parameter or tag; MLflow takes 6000
 
 
 @dataclass(frozen=True)
+class Point:
+    """A metric's value at a step of a refinement, `milliseconds` after it began."""
+
+    name: str
+    value: float
+    step: int
+    milliseconds: int
+
+
+@dataclass(frozen=True)
 class LoggedRun:
-    """One run: `key` says which model and seed it is under which names, `digest` covers all that its records say."""
+    """One run: `key` says which model and seed it is under which names, `digest` covers all that its records and curve say."""
 
     key: str
     name: str
@@ -29,18 +42,28 @@ class LoggedRun:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
+    history: Sequence[Point]
 
 
-def logged_runs(records: pd.DataFrame) -> list[LoggedRun]:
+def logged_runs(records: pd.DataFrame, curves: pd.DataFrame) -> list[LoggedRun]:
     """Groups records by model, seed and the suite's names: a model that a suite lists under two names is two runs."""
-    return [logged_run(rows) for _, rows in records.groupby(IDENTITY, dropna=False, sort=False)]
+    curve_of = {named(rows): rows for _, rows in curves.groupby(list(LAYER_KEYS), dropna=False, sort=False)}
+    models = (rows for _, rows in records.groupby(IDENTITY, dropna=False, sort=False))
+    return [logged_run(rows, curve_of.get(named(rows), curves[:0])) for rows in models]
 
 
-def logged_run(rows: pd.DataFrame) -> LoggedRun:
-    """The records of one model and seed, one per task, as a run."""
+def named(rows: pd.DataFrame) -> tuple[Any, ...]:
+    """The names and the seed that all of a model's rows have."""
+    return tuple(None if pd.isna(value) else value for value in rows[list(LAYER_KEYS)].iloc[0])
+
+
+def logged_run(rows: pd.DataFrame, curve: pd.DataFrame) -> LoggedRun:
+    """The records of one model and seed, one per task, and its loss curve, which may be empty, as a run."""
     first = rows.iloc[0]
     names = {
-        name: first[name] for name in ("kind", "merge", "quantizer", "bits", "group_size", "seed") if pd.notna(first[name])
+        name: first[name]
+        for name in ("kind", "merge", "quantizer", "bits", "group_size", "seed", "chosen")
+        if pd.notna(first[name]) and first[name] != ""
     }
     provenance = {task: json.loads(text) for task, text in zip(rows["task"], rows["provenance"], strict=True)}
     made = {key: common(key, provenance) for key in sorted(set().union(*provenance.values()))}
@@ -49,10 +72,11 @@ def logged_run(rows: pd.DataFrame) -> LoggedRun:
     return LoggedRun(
         key="/".join(str(first[part]) for part in IDENTITY if pd.notna(first[part])),
         name=first["model"] if pd.isna(first["quantizer"]) else ", ".join(map(str, parts)),
-        digest=digest(rows),
+        digest=digest(rows, curve),
         params={FOREIGN.sub("_", key): text(value) for key, value in (names | recipe).items()},
         metrics=metrics(rows),
         tags={FOREIGN.sub("_", f"provenance.{key}"): text(value) for key, value in made.items()},
+        history=history(curve),
     )
 
 
@@ -75,14 +99,27 @@ def metrics(rows: pd.DataFrame) -> dict[str, float]:
         "seconds": rows["seconds"].sum(),
         "peak_memory_mb": rows["peak_memory_mb"].max(),
         "size_mb": rows["size_mb"].mean(),
+        "calibration_seconds": rows["calibration_seconds"].mean(),
+        "calibration_samples": rows["calibration_samples"].max(),
     }
     return {FOREIGN.sub("_", name): float(value) for name, value in (per_task | overall).items() if pd.notna(value)}
 
 
-def digest(rows: pd.DataFrame) -> str:
-    """SHA-256 of everything in the rows."""
+def history(curve: pd.DataFrame) -> list[Point]:
+    """The losses of a curve where they were taken."""
+    return [
+        Point(f"refinement/{name}", float(getattr(row, name)), int(row.step), round(1000 * row.seconds))
+        for row in curve.itertuples()
+        for name in ("loss", "held_out")
+        if pd.notna(getattr(row, name))
+    ]
+
+
+def digest(rows: pd.DataFrame, curve: pd.DataFrame) -> str:
+    """SHA-256 of everything in the rows and the curve, which is empty of a model that was not refined."""
     content = rows.assign(correct=[bits.hex() if isinstance(bits, bytes) else None for bits in rows["correct"]])
-    return hashlib.sha256(content.to_json(orient="records", double_precision=15).encode()).hexdigest()
+    told = (table.to_json(orient="records", double_precision=15) for table in (content, curve))
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
 def text(value: Any) -> str:

@@ -38,9 +38,11 @@ class Summary:
     Attributes:
         suite: the suite's name.
         tasks: T names in suite order.
-        entries: E rows in the records' order with ENTRY, seeds, average, ci_low, ci_high, se_examples, se_seeds,
-            normalised, size_mb, compression. se_examples is the bootstrap's standard error with the seeds held fixed,
-            se_seeds the standard error of the mean over seeds: 0 where no seed enters, NaN where only one was run.
+        entries: E rows in the records' order with ENTRY, seeds, average, ci_low, ci_high, se_examples, se_seeds, normalised,
+            size_mb, compression, calibration_seconds (mean over seeds), calibration_samples (of a task, the most of all
+            seeds) and chosen (names of the options that were chosen on validation data, "" for none). se_examples is the
+            bootstrap's standard error with the seeds held fixed, se_seeds the standard error of the mean over seeds: 0 where
+            no seed enters, NaN where only one was run.
         values, low, high: (E, T) task values, means over seeds, and their intervals.
         replicates: (E, R) bootstrapped averages.
         fixed_seeds: (E, R) the same with the seeds held fixed.
@@ -78,6 +80,10 @@ class Runs:
     table: pd.DataFrame
     rows: np.ndarray
 
+    def column(self, name: str) -> np.ndarray:
+        """(N, T) of a column of the records."""
+        return self.table[name].to_numpy()[self.rows]
+
     def seeds_of(self, entry: int) -> tuple[int | None, ...]:
         """An entry's seeds."""
         return tuple(self.seeds[run] for run in self.members[entry])
@@ -98,7 +104,7 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
         DataError: a record is missing, doubled or contradicts itself, or models were evaluated on different examples.
     """
     runs = arrange(records, tasks)
-    run_values = runs.table["value"].to_numpy()[runs.rows]
+    run_values = runs.column("value")
     values = runs.means(run_values)
     weights = {seeds: seed_weights(runs.suite, seeds) for seeds in set(map(runs.seeds_of, range(len(runs.entries))))}
     low, high = np.zeros((2, *values.shape))
@@ -112,6 +118,7 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
         replicates += average / len(tasks)
         fixed_seeds += runs.means(drawn) / len(tasks)
     averages = run_values.mean(axis=1)
+    samples, chosen = (runs.column(name)[:, 0] for name in ("calibration_samples", "chosen"))
     seed_averages = tuple({runs.seeds[run]: float(averages[run]) for run in members} for members in runs.members)
     ci_low, ci_high = interval(replicates)
     entries = runs.entries.assign(
@@ -124,6 +131,9 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
         normalised=normalise(values, runs.entries, tasks),
         size_mb=(size := sizes(runs)),
         compression=compression(size, runs.entries),
+        calibration_seconds=runs.means(runs.column("calibration_seconds")[:, 0]),
+        calibration_samples=[int(samples[members].max()) for members in runs.members],
+        chosen=[str(chosen[members[0]]) for members in runs.members],
     )
     return Summary(runs.suite, tuple(tasks), entries, values, low, high, replicates, fixed_seeds, seed_averages)
 
@@ -210,7 +220,7 @@ def normalise(values: np.ndarray, entries: pd.DataFrame, tasks: Sequence[str]) -
 
 def sizes(runs: Runs) -> np.ndarray:
     """(E,) MB an entry takes in storage; for the experts, that of all of them together."""
-    size = runs.table["size_mb"].to_numpy()[runs.rows]
+    size = runs.column("size_mb")
     experts = runs.entries["kind"].eq("expert").to_numpy()
     return np.where(experts, runs.means(size.sum(axis=1)), runs.means(size.mean(axis=1)))
 

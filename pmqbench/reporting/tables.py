@@ -25,10 +25,13 @@ COLUMNS = (
     "normalised",
     "size_mb",
     "compression",
+    "calibration_seconds",
+    "samples",
+    "chosen",
 )
 PERCENT = ("average", "ci_low", "ci_high", "normalised")
 POINTS = ("difference", "ci_low", "ci_high", "mc_error", "se_examples", "se_seeds")
-TEXT_COLUMNS = ("suite", "merge", "quantizer", "reference", "verdict", "setting", "task", "source")
+TEXT_COLUMNS = ("suite", "merge", "quantizer", "reference", "verdict", "setting", "task", "source", "chosen")
 REFERENCE_KINDS = ("base", "expert")
 
 HOW = """\
@@ -36,8 +39,12 @@ How these are computed: metrics in percent (Spearman's rho times 100). *average*
 seeds. *ci_low* and *ci_high* bound its 95 % interval, a bootstrap over test examples (within each task) and calibration seeds.
 *normalised* is the mean over tasks of the value divided by that task's expert's value. *size_mb* is what the weights take in
 storage (10^6 bytes; of a quantized model the exported file, of the individual experts all together), *compression* how many
-times smaller than the base that is. Models of equal rounded average share a rank; the individual experts, each on its own task,
-and the pre-trained model are references and have none."""
+times smaller than the base that is. *calibration_seconds* is the wall-clock time that it took on this machine to make the model
+from the experts' checkpoints: merging, quantizing and refining, and all that was tried to choose options, added up; mean over
+seeds. Evaluation is not in it. *samples* is how many unlabelled training samples of each task that took at most, 0 where none
+was looked at. *chosen* names the options that were chosen by the labels of the validation splits; "-" is a model that no label
+was used for. Test data plays no part in making any model. Models of equal rounded average share a rank; the individual experts,
+each on its own task, and the pre-trained model are references and have none."""
 
 HOW_COMPARED = """\
 Paired differences in points: both models see the same redrawn examples and, where calibrated, the same seeds. "better" and
@@ -50,9 +57,9 @@ def leaderboard(summary: Summary) -> pd.DataFrame:
     """Entries as text, best first, references last.
 
     Returns:
-        COLUMNS, then one column per task. Percentages and MB have two decimals. `rank` is the standard competition rank of the
-        rounded average (1, 2, 2, 4), empty for references; equal ranks keep the suite's order. `group_size` is "channel" for
-        one scale per output channel and "-" at full precision.
+        COLUMNS, then one column per task. Percentages and MB have two decimals, seconds one. `rank` is the standard competition
+        rank of the rounded average (1, 2, 2, 4), empty for references; equal ranks keep the suite's order. `group_size` is
+        "channel" for one scale per output channel and "-" at full precision.
     """
     entries = summary.entries
     rounded = (100 * entries["average"]).round(2)
@@ -68,6 +75,9 @@ def leaderboard(summary: Summary) -> pd.DataFrame:
             "seeds": entries["seeds"],
             **{column: (100 * entries[column]).map(two_decimals) for column in PERCENT},
             **{column: entries[column].map(two_decimals) for column in ("size_mb", "compression")},
+            "calibration_seconds": entries["calibration_seconds"].map("{:.1f}".format),
+            "samples": entries["calibration_samples"].astype(str),
+            "chosen": entries["chosen"].replace("", "-"),
         }
     )
     tasks = pd.DataFrame(100 * summary.values, columns=list(summary.tasks)).map(two_decimals)

@@ -1,4 +1,7 @@
-"""The last screen of `make`: a suite's leaderboard.csv as a table of at most 100 columns, and the files to open.
+"""The last screen of `make`: the best of a suite's leaderboard.csv in at most 100 columns, and the files to open.
+
+A terminal has some 24 lines, so the table has the BEST models, the best one of each bit width, and the references; the rest is
+in the files. Columns that say nothing (group sizes where there are none) or do not fit are left to the files too.
 
 python -m pmqbench.reporting.terminal results/suites/mini
 """
@@ -22,28 +25,31 @@ from pmqbench.reporting.published import tally
 from pmqbench.reporting.verdicts import read_pairs, verdict_sentence
 
 WIDTH, UNBOUNDED = 100, 10_000
-LEADING = ("rank", "merge", "quantizer", "bits", "group_size", "average", "ci_low", "normalised", "size_mb")
-SHORT = LEADING[:7]
+BEST = 8
+SHORT = ("rank", "merge", "quantizer", "bits", "group_size", "average", "ci_low")
+MIDDLE = (*SHORT, "size_mb", "calibration_seconds")
+LEADING = (*SHORT, "normalised", "size_mb", "calibration_seconds")
 HEADINGS = {"rank": "#", "group_size": "group", "ci_low": "95 % interval", "normalised": "norm.", "size_mb": "MB"}
-FIRST_TASK = 12
-FILES = ("report.html", "leaderboard.md", "comparisons.csv", "reproduction.md", "plots/*.png")
-NOTE = "Percent; intervals: bootstrap over test examples and seeds; norm.: relative to the experts."
+HEADINGS |= {"calibration_seconds": "cal. s"}
+FIRST_TASK = 15
+FILES = ("report.html", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "reproduction.md", "plots/*.png")
+NOTE = "norm.: relative to the experts; cal. s: seconds to make the model; *: chosen by validation labels."
 TEXT = ("merge", "quantizer")
 WARNINGS_SHOWN = 10
 
 
 def print_leaderboard(
     csv_path: str | Path,
-    files: Sequence[str | Path] = (),
+    files: str = "",
     console: Console | None = None,
     notes: Sequence[str] = (NOTE,),
     warnings: Sequence[str] = (),
 ) -> None:
-    """Prints a leaderboard, what to know of it and what to open next.
+    """Prints the best of a leaderboard, what to know of it and what to open next.
 
     Args:
         csv_path: leaderboard.csv of a suite.
-        files: files to name below the table.
+        files: what to open, the last paragraph.
         console: where to; the terminal by default.
         notes: sentences below the table.
         warnings: one line each, below the notes.
@@ -56,43 +62,58 @@ def print_leaderboard(
     if not console.is_terminal:
         console.width = WIDTH
     width = min(WIDTH, console.width)
-    wide = (*LEADING, *list(rows[0])[FIRST_TASK:])
+    grouped = any(row["group_size"] not in ("channel", "-") for row in rows)
+    shown = best_rows(rows)
+    tiers = ((*LEADING, *list(rows[0])[FIRST_TASK:]), LEADING, MIDDLE, SHORT)
     room = console.options.update(max_width=UNBOUNDED)
-    layouts = [build(rows, columns) for columns in (wide, LEADING, SHORT)]  # what does not fit is in the CSV
+    layouts = [build(shown, [column for column in columns if grouped or column != "group_size"]) for columns in tiers]
     fitting = [table for table in layouts if Measurement.get(console, room, table).maximum <= width]
     console.print(fitting[0] if fitting else layouts[-1], width=width)
-    for note in notes:
+    hidden = len(rows) - len(shown)
+    for note in [f"{hidden} models more in the files below.", *notes] if hidden else notes:
         console.print(note, width=width, highlight=False, markup=False)
     for warning in warnings:
         console.print(warning, soft_wrap=True, highlight=False, markup=False)
-    for path in files:
-        console.print(f"  {path}", soft_wrap=True, highlight=False, markup=False)
+    if files:
+        console.print(files, width=width, highlight=False, markup=False)
+
+
+def best_rows(rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The BEST ranked rows, the best one of each bit width, and the references, in the leaderboard's order."""
+    first: dict[str, int] = {}
+    for place, row in enumerate(rows):
+        first.setdefault(row["bits"], place)
+    kept = {*range(BEST), *first.values()}
+    return [row for place, row in enumerate(rows) if place in kept or not row["rank"]]
 
 
 def build(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Table:
     """The table with the given columns; references stand below a line."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(escape(HEADINGS.get(column, column)), justify="left" if column in TEXT else "right", no_wrap=True)
     for row, following in zip(rows, (*rows[1:], None), strict=True):
-        cells = [interval(row) if column == "ci_low" else escape(row[column]) for column in columns]
+        cells = [cell(row, column) for column in columns]
         last_ranked = bool(row["rank"]) and following is not None and not following["rank"]
         table.add_row(*cells, end_section=last_ranked, style=None if row["rank"] else "dim")
     return table
 
 
-def interval(row: Mapping[str, str]) -> str:
-    """The interval with one decimal, to save room."""
-    return f"{float(row['ci_low']):z.1f} – {float(row['ci_high']):z.1f}"
+def cell(row: Mapping[str, str], column: str) -> str:
+    """A cell's text: the interval with one decimal, to save room, and a mark at the average of what labels were used for."""
+    if column == "ci_low":
+        return f"{float(row['ci_low']):z.1f} – {float(row['ci_high']):z.1f}"
+    mark = ("*" if row["chosen"] != "-" else " ") if column == "average" else ""
+    return escape(row[column]) + mark
 
 
 def show(report: Path) -> None:
     """Prints the leaderboard of a report's folder, its warnings, and names its files."""
-    files = [path for pattern in FILES for path in sorted(report.glob(pattern))]
+    files = [path.relative_to(report).as_posix() for pattern in FILES for path in sorted(report.glob(pattern))]
     notes = [NOTE, verdict_sentence(read_pairs(report / "comparisons.csv")), *reproduced(report)]
     print_leaderboard(
         report / "leaderboard.csv",
-        [report / "leaderboard.csv", *files],
+        f"In {report}: {', '.join(files)}",
         notes=[note for note in notes if note],
         warnings=warning_lines(read_json(report / "warnings.json")),
     )

@@ -65,11 +65,12 @@ def tracking_store(results: str | Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{(Path(results) / 'mlflow.db').resolve()}"
 
 
-def track(records: pd.DataFrame, suite: str, artefacts: Sequence[str | Path], store: str) -> Counts:
+def track(records: pd.DataFrame, curves: pd.DataFrame, suite: str, artefacts: Sequence[str | Path], store: str) -> Counts:
     """Brings MLflow in line with the records.
 
     Args:
         records: as from `collect`.
+        curves: as from `collect_curves`: metrics with a history, at the runs of the refined models.
         suite: the suite's name.
         artefacts: tables and plots, logged at the parent run under their file names.
         store: MLflow tracking URI. `sqlite:///<path>` keeps artefacts in the folder "artefacts" beside that file; of any other
@@ -92,7 +93,7 @@ def track(records: pd.DataFrame, suite: str, artefacts: Sequence[str | Path], st
             client = MlflowClient(tracking_uri=store)
             experiment = find_experiment(client, store)
             parent = find_parent(client, experiment, suite)
-            counts = log_children(client, experiment, suite, parent.info.run_id, logged_runs(records))
+            counts = log_children(client, experiment, suite, parent.info.run_id, logged_runs(records, curves))
             log_artefacts(client, parent, artefacts)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise TrackingError(
@@ -193,6 +194,7 @@ def log_child(client: MlflowClient, experiment: str, run: LoggedRun, tags: Mappi
     run_id = client.create_run(experiment, run_name=run.name, tags=dict(tags)).info.run_id
     now = int(time.time() * 1000)
     metrics = [Metric(name, value, now, 0) for name, value in run.metrics.items()]
+    metrics += [Metric(point.name, point.value, now + point.milliseconds, point.step) for point in run.history]
     params = [Param(name, value) for name, value in run.params.items()]
     for start in range(0, len(metrics), BATCH_METRICS):
         client.log_batch(run_id, metrics=metrics[start : start + BATCH_METRICS])

@@ -8,35 +8,49 @@ from typing import Any
 
 from pmqbench.tasks.definitions import Task
 from pmqbench.workflow.layout import DATA, EVALUATIONS, Layout, Model
-from pmqbench.workflow.stages import Plan, Stages
+from pmqbench.workflow.quantizations import Quantizations
+from pmqbench.workflow.stages import Plan
 
 
 @dataclass(frozen=True)
 class Evaluations:
-    """What the rules of evaluation are made of; `stages` make the models."""
+    """What the rules of evaluation are made of; `quantizations` make the models."""
 
-    stages: Stages
+    quantizations: Quantizations
 
     @property
     def layout(self) -> Layout:
         """Of the suite."""
-        return self.stages.layout
+        return self.quantizations.layout
+
+    @cached_property
+    def by_merge(self) -> dict[str, list[Model]]:
+        """Merge -> models that one job evaluates: in a suite of small jobs, where no record of a merge is there yet, the merge
+        itself and all of its quantized models in the default target that are not refined.
+        """
+        if not self.layout.suite.batch_jobs:
+            return {}
+        default = self.layout.suite.targets["default"]
+        found: dict[str, list[Model]] = {merge.id: [self.layout.merged_model(merge)] for merge in default.merges}
+        for merge, recipe in default.pairs:
+            found[merge.id] += [] if recipe.refinement else self.layout.quantized_models(merge, recipe)
+        unique = {merge: list({model.id: model for model in models}.values()) for merge, models in found.items()}
+        common = set.intersection(*({self._below(model) for model in models} for models in unique.values()))
+        alike = {merge: [model for model in models if self._below(model) in common] for merge, models in unique.items()}
+        return {merge: models for merge, models in alike.items() if not any(map(self._evaluated, models))}
 
     @cached_property
     def in_one_job(self) -> list[str]:
-        """<merge>/<quantizer> whose seeds one job evaluates; as `Stages.in_one_job`."""
-        code, anew = self.code(), set(self.stages.in_one_job)
-
-        def evaluated(model: Model) -> bool:
-            return any(self.stages.code_of(record) == code for record in self.layout.record_files(model))
-
-        small = [(path, models) for path, models in self.stages.calibrated() if self.layout.suite.batch_jobs]
-        return [path for path, models in small if path in anew or not any(map(evaluated, models))]
+        """Folders below results/quantized whose seeds one job evaluates; as `Quantizations.in_one_job`."""
+        anew, batched = self.quantizations.anew(), self._batched()
+        seeded = self.quantizations.seeded().items() if self.layout.suite.batch_jobs else ()
+        small = [(path, models) for path, models in seeded if models[0].id not in batched]
+        return [path for path, models in small if path in anew or not any(map(self._evaluated, models))]
 
     def alone(self) -> list[str]:
         """Ids of the models that are evaluated in jobs of their own."""
-        together = {f"quantized/{path}/" for path in self.in_one_job}
-        models = (model for model in self.layout.models.values() if model.kind != "expert")
+        together, batched = {f"quantized/{path}/" for path in self.in_one_job}, self._batched()
+        models = (model for model in self.layout.models.values() if model.kind != "expert" and model.id not in batched)
         return [model.id for model in models if f"{model.id.rpartition('/')[0]}/" not in together]
 
     def record_patterns(self, folder: str) -> list[str]:
@@ -52,6 +66,11 @@ class Evaluations:
         """The same of all seeds of a calibrated recipe."""
         seeds = self.layout.suite.seeds
         return [path for seed in seeds for path in self.record_patterns(f"quantized/{{quantized}}/seed-{seed}")]
+
+    def merge_record_patterns(self) -> list[str]:
+        """What a job makes that evaluates a merge and its quantized models, by the wildcard `merge`."""
+        models = next(iter(self.by_merge.values()), [])
+        return [path for model in models for path in self.record_patterns(self._below(model))]
 
     def model_files(self, wildcards: Any) -> list[str]:
         """The files of the models that a job evaluates."""
@@ -90,10 +109,23 @@ class Evaluations:
     def _models(self, wildcards: Any) -> list[Model]:
         if wildcards.get("model"):
             return [self.layout.models[wildcards.model]]
-        return self.stages.made(*self.stages.recipes(wildcards.quantized), wildcards)
+        if wildcards.get("merge"):
+            return self.by_merge[wildcards.merge]
+        return self.quantizations.made(wildcards)
 
     def _tasks(self, wildcards: Any) -> list[Task]:
         """The wildcard's task, the expert's own, or all of them where one job does all."""
         if wildcards.get("record"):
             return [task for task in self.layout.suite.tasks if self.layout.record_name(task) == f"{wildcards.record}.json"]
         return list(self.layout.suite.tasks)
+
+    def _batched(self) -> set[str]:
+        return {model.id for models in self.by_merge.values() for model in models}
+
+    def _evaluated(self, model: Model) -> bool:
+        """Whether today's code has made a record of the model."""
+        return any(self.quantizations.stages.code_of(record) == self.code() for record in self.layout.record_files(model))
+
+    def _below(self, model: Model) -> str:
+        """The model's id with the wildcard `merge` for its merge."""
+        return model.id.replace(f"/{model.merge.id}", "/{merge}", 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from pmqbench.code_hash import code_hash
 from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import hash8
-from pmqbench.recipes import FULL_PRECISION_BITS, MergeRecipe, QuantRecipe, Suite, Target
+from pmqbench.recipes import FULL_PRECISION_BITS, MergeRecipe, QuantRecipe, RefineRecipe, Suite, Target
 from pmqbench.tasks.definitions import SPLITS, Task
 
 DATA = "results/data"
@@ -20,6 +20,7 @@ MODELS = "results/experts"
 HEADS = "results/heads"
 MERGED = "results/merged"
 QUANTIZED = "results/quantized"
+STATES = "results/states"  # of unfinished refinements
 EXPORTED = "results/exported"
 EVALUATIONS = "results/evaluations"
 REPORTS = "results/suites"
@@ -36,6 +37,7 @@ class Model:
         tasks: names of the tasks it is evaluated on.
         merge, quantizer: None where there is none.
         seed: calibration seed; None where none enters.
+        refinement: what was done after quantization.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Model:
     merge: MergeRecipe | None = None
     quantizer: QuantRecipe | None = None
     seed: int | None = None
+    refinement: RefineRecipe | None = None
 
     @property
     def names(self) -> dict[str, Any]:
@@ -55,6 +58,9 @@ class Model:
             "quantizer": self.quantizer and self.quantizer.name,
             "bits": method.bits if method else FULL_PRECISION_BITS,
             "group_size": method.group_size if method else None,
+            "chosen": ", ".join(
+                [*(self.merge.chosen if self.merge else ()), *(self.quantizer.chosen if self.quantizer else ())]
+            ),
         }
 
 
@@ -97,7 +103,7 @@ class Layout:
         unique: dict[tuple[str, str], tuple[MergeRecipe, QuantRecipe]] = {}
         for target in self.targets.values():
             for merge, quantizer in target.pairs:
-                unique.setdefault((merge.id, quantizer.id), (merge, quantizer))
+                unique.setdefault((merge.id, quantizer.path), (merge, quantizer))
         return list(unique.values())
 
     @cached_property
@@ -106,9 +112,16 @@ class Layout:
         return {merge.id: merge for merge, _ in self.pairs}
 
     @cached_property
-    def quantizers(self) -> dict[str, QuantRecipe]:
-        """Quantizer recipes by id."""
-        return {quantizer.id: quantizer for _, quantizer in self.pairs}
+    def quantized(self) -> dict[str, list[Model]]:
+        """<merge>/<quantizer> -> its models, one or one a calibration seed; also of those that are only to be refined."""
+        paths = {f"{merge.id}/{quantizer.id}": (merge, quantizer) for merge, quantizer in self.pairs}
+        return {path: self.quantized_models(*pair) for path, pair in paths.items()}
+
+    @cached_property
+    def refined(self) -> dict[str, list[Model]]:
+        """<merge>/<quantizer>/<refinement> -> its models, one a calibration seed."""
+        refined = [(merge, quantizer) for merge, quantizer in self.pairs if quantizer.refinement]
+        return {f"{merge.id}/{quantizer.path}": self.final_models(merge, quantizer) for merge, quantizer in refined}
 
     # --- files
 
@@ -136,6 +149,10 @@ class Layout:
     def quantized_files(self, folder: str) -> list[str]:
         """All files of a quantized model."""
         return [*self.model_files(folder), f"{folder}/packed.safetensors", f"{folder}/layers.json"]
+
+    def refined_files(self, folder: str) -> list[str]:
+        """All files of a refined model."""
+        return [*self.quantized_files(folder), f"{folder}/curve.json"]
 
     def exported_files(self, folder: str) -> list[str]:
         """All files of an exported model."""
@@ -212,13 +229,21 @@ class Layout:
         return Model(f"merged/{merge.id}", "merged", f"{MERGED}/{merge.id}", tuple(self.tasks), merge)
 
     def quantized_models(self, merge: MergeRecipe, quantizer: QuantRecipe) -> list[Model]:
-        """A quantized merge: one model, or one a calibration seed."""
-        models = []
-        for seed in self.suite.seeds if quantizer.method.calibrated else [None]:
-            path = f"{merge.id}/{quantizer.id}" + ("" if seed is None else f"/seed-{seed}")
-            folder = f"{QUANTIZED}/{path}"
-            models.append(Model(f"quantized/{path}", "quantized", folder, tuple(self.tasks), merge, quantizer, seed))
-        return models
+        """A quantized merge before any refinement: one model, or one a calibration seed."""
+        seeds = self.suite.seeds if quantizer.method.calibrated else (None,)
+        return [self._model(f"{merge.id}/{quantizer.id}", merge, quantizer, seed) for seed in seeds]
+
+    def final_models(self, merge: MergeRecipe, quantizer: QuantRecipe) -> list[Model]:
+        """The models that are compared: refined ones, one a calibration seed, where the recipe has a refinement."""
+        if quantizer.refinement is None:
+            return self.quantized_models(merge, quantizer)
+        path = f"{merge.id}/{quantizer.path}"
+        models = (self._model(path, merge, quantizer, seed) for seed in self.suite.seeds)
+        return [replace(model, refinement=quantizer.refinement) for model in models]
+
+    def _model(self, path: str, merge: MergeRecipe, quantizer: QuantRecipe, seed: int | None) -> Model:
+        path = path if seed is None else f"{path}/seed-{seed}"
+        return Model(f"quantized/{path}", "quantized", f"{QUANTIZED}/{path}", tuple(self.tasks), merge, quantizer, seed)
 
     def models_of(self, target: Target) -> Iterator[Model]:
         """All that a target compares, references first."""
@@ -226,7 +251,7 @@ class Layout:
         yield from self.expert_models
         yield from map(self.merged_model, target.merges)
         for merge, quantizer in target.pairs:
-            yield from self.quantized_models(merge, quantizer)
+            yield from self.final_models(merge, quantizer)
 
     @cached_property
     def models(self) -> dict[str, Model]:

@@ -73,6 +73,11 @@ class Reports:
         models = [model for model in self._models(wildcards) if model.quantizer]
         return [{"path": f"{model.folder}/layers.json", "seed": model.seed, **model.names} for model in models]
 
+    def curve_rows(self, wildcards: Any) -> list[dict[str, Any]]:
+        """Every refined model's loss curve with its names."""
+        models = [model for model in self._models(wildcards) if model.refinement]
+        return [{"path": f"{model.folder}/curve.json", "seed": model.seed, **model.names} for model in models]
+
     def record_files(self, wildcards: Any) -> list[str]:
         """The files of `record_rows`, each once."""
         return list(dict.fromkeys(row["path"] for row in self.record_rows(wildcards)))
@@ -80,6 +85,10 @@ class Reports:
     def layer_files(self, wildcards: Any) -> list[str]:
         """The files of `layer_rows`, each once."""
         return list(dict.fromkeys(row["path"] for row in self.layer_rows(wildcards)))
+
+    def curve_files(self, wildcards: Any) -> list[str]:
+        """The files of `curve_rows`, each once."""
+        return list(dict.fromkeys(row["path"] for row in self.curve_rows(wildcards)))
 
     def manifests(self, wildcards: Any) -> list[str]:
         """Manifests of all data and models of a report: they keep what jobs warned of."""

@@ -1,4 +1,4 @@
-"""Inputs, plans and code of every stage from data to quantization, as functions of a suite and a job's wildcards.
+"""Inputs, plans and code of every stage from data to merging, as functions of a suite and a job's wildcards.
 
 A *plan* is what a script is to do. Snakemake does not record it (its function asks for `output`, so it counts as derived), and
 must not: what of it changes an artefact stands in the artefact's path. What else makes a job run again is its `code`.
@@ -7,7 +7,7 @@ must not: what of it changes an artefact stands in the artefact's path. What els
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,17 +15,16 @@ from typing import Any
 
 from pmqbench.code_hash import code_hash
 from pmqbench.merging.base import MERGERS
-from pmqbench.quantization.base import QUANTIZERS
-from pmqbench.recipes import MergeRecipe, QuantRecipe
+from pmqbench.recipes import MergeRecipe
 from pmqbench.tasks.definitions import Task
-from pmqbench.workflow.layout import HEADS, MERGED, MODELS, QUANTIZED, Layout, Model
+from pmqbench.workflow.layout import HEADS, MERGED, MODELS, Layout
 
 Plan = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Stages:
-    """What the rules up to quantization are made of.
+    """What the rules up to merging are made of.
 
     Attributes:
         layout: of the suite.
@@ -111,22 +110,25 @@ class Stages:
 
     # --- merging
 
+    def merges(self, calibrated: bool) -> list[str]:
+        """The merges that see samples, or those that see none."""
+        return [name for name, merge in self.layout.merges.items() if merge.method.calibrated is calibrated]
+
     def merge_plan(self, wildcards: Any, output: Any) -> Plan:
-        """The recipe, and where base and experts are."""
-        layout = self.layout
+        """The recipe, and where base, experts and, for a merge that sees some, samples are."""
+        layout, merge = self.layout, self.layout.merges[wildcards.merge]
         return {
             "family": layout.suite.family,
-            "recipe": layout.merges[wildcards.merge].describe(),
+            "recipe": merge.describe(),
             "base": layout.base,
-            "experts": self._expert_folders(),
+            "experts": self.expert_folders,
             "folder": f"{MERGED}/{wildcards.merge}",
+            **(self.calibration if merge.method.calibrated else {}),
         }
 
     def tuning_plan(self, wildcards: Any, output: Any) -> Plan:
         """A merge's plan, and how its candidates are compared."""
-        tasks = [self.layout.scored(task, "validation") for task in self.layout.suite.tasks]
-        batch_size = self.layout.suite.evaluation_batch
-        return self.merge_plan(wildcards, output) | {"tasks": tasks, "batch_size": batch_size}
+        return self.merge_plan(wildcards, output) | self.validation
 
     def tuning_file(self, wildcards: Any) -> list[str]:
         """The chosen scaling of a merge whose scaling is chosen on the validation splits."""
@@ -134,113 +136,63 @@ class Stages:
         return [f"{MERGED}/{wildcards.merge}/tuning.json"] if tuned else []
 
     def merge_code(self, wildcards: Any) -> str:
-        """The one method used."""
-        return self._merge_code(self.layout.merges[wildcards.merge])
+        """The one method used; of calibrated ones also what makes batches."""
+        return self.code_of_merge(self.layout.merges[wildcards.merge])
 
     def tuning_code(self, wildcards: Any) -> str:
         """The one method used, and the protocol that says which candidate is best."""
         method = self._merger(self.layout.merges[wildcards.merge])
         return self.layout.code("tune_scaling", method, self.layout.protocol_code)
 
-    def _merge_code(self, merge: MergeRecipe) -> str:
-        return self.layout.code("merge_experts", self._merger(merge))
+    def code_of_merge(self, merge: MergeRecipe) -> str:
+        """`merge_code` of a recipe."""
+        script = "calibrate_merge" if merge.method.calibrated else "merge_experts"
+        return self.layout.code(script, self._merger(merge), function=self.batches_of(merge.method))
+
+    def batches_of(self, method: Any) -> Callable[..., object] | None:
+        """The protocol's function that makes batches, if a method is calibrated."""
+        return self.layout.protocol.calibration_batches if method.calibrated else None
 
     def _merger(self, merge: MergeRecipe) -> str:
         return MERGERS.get(merge.method_name).__module__
 
-    # --- quantization
-
-    def uncalibrated(self) -> list[str]:
-        """<merge>/<quantizer> of the models that no data enters."""
-        return [f"{m.id}/{q.id}" for m, q in self.layout.pairs if not q.method.calibrated]
+    # --- what is there already
 
     @cached_property
-    def in_one_job(self) -> list[str]:
-        """<merge>/<quantizer> whose seeds one job calibrates: in a suite of small jobs, all that no seed stays as it is of.
+    def stale_experts(self) -> bool:
+        """Whether today's code has not made the base and all experts."""
+        experts = (model.folder for model in self.layout.expert_models)
+        return self.made_by(self.layout.base) != self.base_code() or any(
+            self.made_by(folder) != self.expert_code() for folder in experts
+        )
 
-        With some seeds there, made by today's code, each is a job of its own, so that a new one is computed alone.
-        """
-        return [path for path, models in self.calibrated() if self._anew(models)]
+    def made_by(self, folder: str) -> str | None:
+        """Hash of the code that made the model in a folder."""
+        return self.code_of(f"{folder}/manifest.json")
 
-    def one_by_one(self) -> list[str]:
-        """<merge>/<quantizer> whose seeds are a job each."""
-        together = set(self.in_one_job)
-        return [path for path, _ in self.calibrated() if path not in together]
+    @cached_property
+    def expert_folders(self) -> dict[str, str]:
+        """Task -> its expert's folder."""
+        return {task.name: f"{MODELS}/{expert}" for expert, task in self.layout.experts.items()}
 
-    def merged_files(self, wildcards: Any) -> list[str]:
-        """The merged model that is quantized."""
-        return self.layout.model_files(f"{MERGED}/{self.recipes(wildcards.quantized)[0].id}")
-
-    def seed_folders(self) -> list[str]:
-        """Folders of all seeds, by the wildcard `quantized`."""
-        return [f"{QUANTIZED}/{{quantized}}/seed-{seed}" for seed in self.layout.suite.seeds]
-
-    def quantizer_plan(self, wildcards: Any, output: Any) -> Plan:
-        """The recipe, and folder and seed of each model that the job makes."""
-        merge, quantizer = self.recipes(wildcards.quantized)
-        models = self.made(merge, quantizer, wildcards)
+    @cached_property
+    def calibration(self) -> Plan:
+        """What a job needs to run experts and base on calibration samples."""
         suite = self.layout.suite
-        calibration = {
-            "experts": self._expert_folders(),
+        return {
+            "experts": self.expert_folders,
             "base": self.layout.base,
             "tasks": [task.describe() for task in suite.tasks],
+            "splits": self.layout.split_files("train"),
             "batch_size": suite.calibration_batch,
             "strict": suite.strict,
         }
-        return {
-            "family": suite.family,
-            "recipe": quantizer.describe(),
-            "merged": f"{MERGED}/{merge.id}",
-            "models": [{"folder": model.folder, "seed": model.seed} for model in models],
-            **(calibration if quantizer.method.calibrated else {}),
-        }
-
-    def quantizer_code(self, quantizer: QuantRecipe) -> str:
-        """The one method used; of calibrated ones also what makes batches."""
-        method = QUANTIZERS.get(quantizer.method_name).__module__
-        batches = self.layout.protocol.calibration_batches if quantizer.method.calibrated else None
-        return self.layout.code("quantize_model", method, function=batches)
-
-    def quantized_code(self, wildcards: Any) -> str:
-        """`quantizer_code` of a job."""
-        return self.quantizer_code(self.recipes(wildcards.quantized)[1])
-
-    def calibrated(self) -> list[tuple[str, list[Model]]]:
-        """<merge>/<quantizer> of the models that data enters, and the models, one a seed."""
-        pairs = [(m, q) for m, q in self.layout.pairs if q.method.calibrated]
-        return [(f"{m.id}/{q.id}", self.layout.quantized_models(m, q)) for m, q in pairs]
-
-    def _anew(self, models: Sequence[Model]) -> bool:
-        """Whether today's code has made none of a recipe's models, or not what they are made of, in a suite of small jobs."""
-        if not self.layout.suite.batch_jobs:
-            return False
-        merge, code = models[0].merge, self.quantizer_code(models[0].quantizer)
-        stale = self._stale_experts or self._made_by(f"{MERGED}/{merge.id}") != self._merge_code(merge)
-        return stale or not any(self._made_by(model.folder) == code for model in models)
 
     @cached_property
-    def _stale_experts(self) -> bool:
-        """Whether today's code has not made the base and all experts."""
-        experts = (model.folder for model in self.layout.expert_models)
-        return self._made_by(self.layout.base) != self.base_code() or any(
-            self._made_by(folder) != self.expert_code() for folder in experts
-        )
-
-    def _made_by(self, folder: str) -> str | None:
-        return self.code_of(f"{folder}/manifest.json")
-
-    def recipes(self, path: str) -> tuple[MergeRecipe, QuantRecipe]:
-        """The recipes of <merge>/<quantizer>."""
-        merge, quantizer = path.split("/")
-        return self.layout.merges[merge], self.layout.quantizers[quantizer]
-
-    def made(self, merge: MergeRecipe, quantizer: QuantRecipe, wildcards: Any) -> list[Model]:
-        """The pair's models that a job makes: the wildcard's seed, or all."""
-        seed = wildcards.get("seed")
-        return [m for m in self.layout.quantized_models(merge, quantizer) if seed is None or m.seed == int(seed)]
-
-    def _expert_folders(self) -> dict[str, str]:
-        return {task.name: f"{MODELS}/{expert}" for expert, task in self.layout.experts.items()}
+    def validation(self) -> Plan:
+        """How candidates are compared."""
+        tasks = [self.layout.scored(task, "validation") for task in self.layout.suite.tasks]
+        return {"validation": tasks, "evaluation_batch": self.layout.suite.evaluation_batch}
 
 
 def code_of(path: str) -> str | None:

@@ -13,7 +13,7 @@ COMPARE = """
 import sys, torch
 from pmqbench.quantization.gptq_kernel import round_columns
 from pmqbench.quantization.grid import fit_grid
-from pmqbench.quantization.solvers import Steps, _round_columns
+from pmqbench.quantization.columns import Steps, round_on_cpu
 
 size, outputs, group_size, symmetric = int(sys.argv[1]), 37, int(sys.argv[2]), sys.argv[3] == "True"
 torch.manual_seed(0)
@@ -25,7 +25,7 @@ scales, groups = grid.scale.T.contiguous(), torch.arange(size) // group_size
 zeros = 0 * scales if grid.zero is None else grid.zero.T.contiguous()
 steps = Steps(scales, grid.low - zeros, grid.high - zeros)
 made = []
-for loop in (_round_columns, round_columns):
+for loop in (round_on_cpu, round_columns):
     codes, errors = torch.full_like(work, torch.nan), torch.full_like(work, torch.nan)
     loop(work.clone(), spread, steps, groups, codes, errors)
     made += [codes, errors]
@@ -59,7 +59,7 @@ x = torch.randn(900, 300) @ torch.randn(300, 300)
 weight, metric = torch.randn(20, 300), factorise(x.T @ x / 900, 0.01, where="layer", act_order=True)
 grid = fit_grid(weight, 4, 50)
 plain = solvers.gptq(weight, metric, grid)
-solvers._round_columns = gptq_kernel.round_columns
+solvers.round_columns = gptq_kernel.round_columns
 print(float((solvers.gptq(weight, metric, grid) == plain).float().mean()), float((grid.encode(weight) == plain).float().mean()))
 """
 

@@ -18,6 +18,9 @@ FLAGS = {  # name: (calibrated, uses_experts)
     "rtn": (False, False),
     "gptq": (True, False),
     "qep": (True, False),
+    "gptaq": (True, False),
+    "qronos": (True, False),
+    "hqq": (False, False),
     "awq": (True, False),
     "epmq": (True, True),
 }
@@ -66,6 +69,9 @@ def test_defaults_are_those_of_the_method():
     assert (epmq.fit_bias, epmq.fit_norms, epmq.sequential, epmq.last_block_tokens) == (False, False, "group", "all")
     assert (epmq.calibration_samples, epmq.bits, epmq.solver) == (256, 4, "gptq")
     gptq = QUANTIZERS.get("gptq")()
+    gptaq, qronos = QUANTIZERS.get("gptaq")(), QUANTIZERS.get("qronos")()
+    assert (gptaq.alpha, gptaq.damping, qronos.damping) == (0.25, 0.01, 1e-6)
+    assert (gptq.descent_passes, gptq.refit_scales) == (0, False)
     assert (gptq.damping, gptq.task_weight, gptq.sequential, gptq.act_order) == (0.01, "tokens", "group", False)
 
 
@@ -75,6 +81,9 @@ def test_defaults_are_those_of_the_method():
         ("rtn", {"bits": 5}),
         ("rtn", {"group_size": 0}),
         ("gptq", {"damping": -1}),
+        ("gptq", {"descent_passes": -1}),
+        ("rtn", {"range_search": "metric"}),
+        ("gptaq", {"alpha": 0}),
         ("epmq", {"anchor": -0.1}),
         ("epmq", {"target_inputs": "experts"}),
         ("epmq", {"alpha": 1.5}),

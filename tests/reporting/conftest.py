@@ -8,17 +8,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pmqbench.costs import Costs
 from pmqbench.files import write_json
 from pmqbench.records import Record, pack_outcomes
-from pmqbench.reporting.collect import DTYPES, collect_layers, row_of
+from pmqbench.reporting.collect import DTYPES, collect_curves, collect_layers, row_of
 
 TASKS = ["digits", "textures", "signs", "landuse"]
 MERGES = {"ta-0.3": 0.62, "ties-0.3": 0.66, "ta-tuned": 0.71}
 QUANTIZERS = {"rtn": -0.04, "gptq": -0.01, "awq": -0.02, "epmq": 0.03, "epmq-expert": 0.07}
 SEEDED = (0, 1, 2)
+NO_COSTS = Costs()
+TUNED = "tuned"  # in a merge's name: its scaling was chosen on validation data
 
 
-def record(model, kind, task, seed, accuracy, size, n=300):
+def costs_of(merge, quantizer, seed):
+    """Merging takes 1.5 s, choosing a scaling 10 s; quantizers take longer the stronger they are."""
+    own = 0.5 if quantizer == "rtn" else 2.0 ** list(QUANTIZERS).index(quantizer) + 0.1 * seed if quantizer in QUANTIZERS else 0
+    seconds = 1.5 + 10 * (TUNED in merge) + own
+    return Costs(seconds, 0 if seed is None else 48, TUNED in merge)
+
+
+def record(model, kind, task, seed, accuracy, size, n=300, costs=NO_COSTS):
     """The expected accuracy is met by examples of increasing difficulty, so that models agree on most of them."""
     rng = np.random.default_rng(zlib.crc32(f"{model}{task}{seed}".encode()))
     difficulty = np.random.default_rng(zlib.crc32(task.encode())).random(n)
@@ -27,14 +37,15 @@ def record(model, kind, task, seed, accuracy, size, n=300):
     error = float(np.sqrt(value * (1 - value) / n))
     made = {"recipe": {"method": model, "options": {"x": 1}}, "git_commit": "abc", "device": "cpu", "versions": {"torch": "2"}}
     packed = pack_outcomes(correct)
-    return Record(model, kind, task, seed, "accuracy", value, n, error, 1.5 - value, packed, size, 0.2, 300.0, made)
+    return Record(model, kind, task, seed, "accuracy", value, n, error, 1.5 - value, packed, size, 0.2, 300.0, made, costs)
 
 
 def synthetic_rows(tasks=TASKS, merges=MERGES, quantizers=QUANTIZERS, bits=(3, 4), groups=(None,), n=300):
     """Pairs (record, the suite's names for it)."""
 
     def row(item, merge=None, quantizer=None, width=32, group=None):
-        names = {"merge": merge, "quantizer": quantizer, "bits": width, "group_size": group}
+        chosen = "scaling" if TUNED in (merge or "") else ""
+        names = {"merge": merge, "quantizer": quantizer, "bits": width, "group_size": group, "chosen": chosen}
         return item, {"path": f"{item.model}/{item.task}.json", **names}
 
     size = 4_800_000
@@ -44,7 +55,8 @@ def synthetic_rows(tasks=TASKS, merges=MERGES, quantizers=QUANTIZERS, bits=(3, 4
         rows.append(row(record("base", "base", task, None, 0.55 + offset[task], size, n)))
         rows.append(row(record(f"expert-{task}", "expert", task, None, 0.9 + offset[task] / 2, size, n)))
         for merge, level in merges.items():
-            rows.append(row(record(merge, "merged", task, None, level + offset[task], size, n), merge))
+            costs = costs_of(merge, None, None)
+            rows.append(row(record(merge, "merged", task, None, level + offset[task], size, n, costs), merge))
             for quantizer, gain in quantizers.items():
                 for width in bits:
                     for group in groups:
@@ -52,7 +64,8 @@ def synthetic_rows(tasks=TASKS, merges=MERGES, quantizers=QUANTIZERS, bits=(3, 4
                             accuracy = level + offset[task] + gain - 0.3 * 4.0 ** (1 - width) + (0.01 if group else 0)
                             packed = int(size * (0.3 + 0.7 * width / 32 + (0.5 / group if group else 0)))
                             model = f"{merge}/{quantizer}-{width}-{group}/seed-{seed}"
-                            item = record(model, "quantized", task, seed, accuracy, packed, n)
+                            costs = costs_of(merge, quantizer, seed)
+                            item = record(model, "quantized", task, seed, accuracy, packed, n, costs)
                             rows.append(row(item, merge, quantizer, width, group))
     return rows
 
@@ -105,6 +118,39 @@ def write_layers(folder, tasks=TASKS, merges=MERGES, quantizers=QUANTIZERS, bits
 def layers(tmp_path_factory):
     """`layers(**options)` -> collected layer records."""
     return lambda **options: collect_layers("mini", write_layers(tmp_path_factory.mktemp("layers"), **options))
+
+
+def curve(start, steps=60, every=20):
+    """A loss curve as refinements write it: held-out losses every so many steps, the least at the second last of them."""
+    points = []
+    for step in range(steps + 1):
+        loss = start / (1 + step / 10)
+        held_out = 1.1 * loss + (0.3 * start if step == steps else 0)
+        known = step % every == 0
+        points.append(
+            {"step": step, "loss": loss if step else None, "held_out": held_out if known else None, "seconds": step / 8}
+        )
+    return points
+
+
+def write_curves(folder, merges=MERGES, quantizers=("distilled",), bits=(2, 4)):
+    """Writes curve.json files; returns the rows `collect_curves` takes."""
+    rows = []
+    for merge in merges:
+        for quantizer in quantizers:
+            for width in bits:
+                for seed in SEEDED:
+                    path = folder / f"{merge}-{quantizer}-{width}-{seed}.json"
+                    write_json(path, curve((1 + seed / 10) / width))
+                    names = {"merge": merge, "quantizer": quantizer, "bits": width, "group_size": None, "chosen": ""}
+                    rows.append({"path": path, "seed": seed, **names})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def curves(tmp_path_factory):
+    """`curves(**options)` -> collected loss curves; `curves(merges=())` is a suite without refinements."""
+    return lambda **options: collect_curves("mini", write_curves(tmp_path_factory.mktemp("curves"), **options))
 
 
 @pytest.fixture(scope="session")

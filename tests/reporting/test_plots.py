@@ -4,23 +4,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.text import Annotation, Text
 
 import pmqbench
 from pmqbench.errors import DataError
 from pmqbench.reporting import PLOTS
+from pmqbench.reporting.collect import collect_curves
 from pmqbench.reporting.labels import spread
+from pmqbench.reporting.pareto import pareto_front
 from pmqbench.reporting.plot_data import PlotData, draw
 from pmqbench.reporting.statistics import summarise
 from pmqbench.reporting.style import WELL_KNOWN, save, styles
 
 MANY = {name: 0.01 * place for place, name in enumerate(("rtn", "gptq", "awq", "epmq", "epmq-expert", "gptaq", "qep", "mix"))}
+NO_CURVES = collect_curves("mini", [])
 TWENTY = [f"a-long-name-{number}" for number in range(20)]
 
 
 @pytest.fixture(scope="module", params=["few", "many"])
-def figures(request, frame, layers, tasks):
+def figures(request, frame, layers, curves, tasks):
     """All plots of the default suite with two group sizes, and of one with 20 tasks, five merges and eight methods."""
     options = {"n": 40}
     if request.param == "many":
@@ -33,7 +37,8 @@ def figures(request, frame, layers, tasks):
         "tasks": tasks,
         "blocks": blocks,
     }
-    data = PlotData(summarise(frames, tasks), layers(**shape), bits=4)
+    refined = {key: shape[key] for key in ("merges",) if key in shape}
+    data = PlotData(summarise(frames, tasks), layers(**shape), curves(**refined), bits=4)
     return request.param, {name: draw(name, data) for name in PLOTS}
 
 
@@ -71,6 +76,7 @@ def test_axes_are_labelled_and_every_method_is_in_the_legend(figures):
     size, drawn = figures
     average = "average over tasks (%)"
     labels = {"tasks_by_method": "task metric (%)", "average_by_bits": average, "average_by_size": average}
+    own = drawn.pop("refinement_curves"), drawn.pop("average_by_calibration_time")
     for name, figure in drawn.items():
         assert len(figure.axes) == (5 if size == "many" else 3) * (2 if name == "deviations_by_layer" else 1)
         for axis in figure.axes:
@@ -82,6 +88,11 @@ def test_axes_are_labelled_and_every_method_is_in_the_legend(figures):
         assert expected <= set(legend)
         assert len(legend) == len(set(legend))
         assert "Suite mini" in figure.get_supxlabel()
+    curves, times = own
+    assert [axis.get_title() for axis in times.axes] == [f"{bits} bits" for bits in ((4, 2) if size == "many" else (4, 3))]
+    assert set(MANY if size == "many" else WELL_KNOWN) <= {text.get_text() for text in times.legends[0].get_texts()}
+    assert {text.get_text() for text in curves.legends[0].get_texts()} >= {"seed 0", "seed 1", "seed 2"}
+    assert len(curves.axes) == (5 if size == "many" else 3) * 2
     assert drawn["average_by_bits"].axes[0].get_xlabel() == "bits per weight"
     assert "MB" in drawn["average_by_size"].axes[0].get_xlabel()
     assert "bootstrap" in drawn["average_by_bits"].get_supxlabel()
@@ -90,14 +101,14 @@ def test_axes_are_labelled_and_every_method_is_in_the_legend(figures):
 
 
 def test_layer_plot_without_calibrated_methods(frame, layers, tasks):
-    data = PlotData(summarise(frame(n=40), tasks), layers(quantizers={"rtn": 0.0}), bits=4)
+    data = PlotData(summarise(frame(n=40), tasks), layers(quantizers={"rtn": 0.0}), NO_CURVES, bits=4)
     assert not any(axis.lines for axis in draw("deviations_by_layer", data).axes)
 
 
 @pytest.mark.parametrize("name", ["deviations_by_layer", "tasks_by_method"])
 def test_a_plot_of_one_width_says_when_nothing_has_it(frame, layers, tasks, name):
     with pytest.raises(DataError, match="5 bits"):
-        draw(name, PlotData(summarise(frame(n=40), tasks), layers(), bits=5))
+        draw(name, PlotData(summarise(frame(n=40), tasks), layers(), NO_CURVES, bits=5))
 
 
 def test_a_plot_is_one_file(tmp_path):
@@ -114,16 +125,54 @@ def test_a_plot_is_one_file(tmp_path):
 
 def test_bars_are_the_values(frame, layers, tasks):
     summary = summarise(frame(n=60), tasks)
-    axis = draw("tasks_by_method", PlotData(summary, layers(), bits=4)).axes[0]
+    axis = draw("tasks_by_method", PlotData(summary, layers(), NO_CURVES, bits=4)).axes[0]
     heights = {round(bar.get_height(), 6) for bar in axis.patches}
     entries = summary.entries
     chosen = entries.index[(entries["merge"] == "ta-0.3") & entries["bits"].isin([4, 32])]
     assert heights == {round(100 * value, 6) for value in summary.values[chosen].ravel()}
 
 
+def test_best_at_equal_cost_is_on_the_front(frame, layers, tasks):
+    """Each panel labels what beats all that took less time; by the front's definition, on all of its points."""
+    summary = summarise(frame(n=60, bits=(4,)), tasks)
+    (axis,) = draw("average_by_calibration_time", PlotData(summary, layers(), NO_CURVES, bits=4)).axes
+    shown = {text.get_text() for text in axis.texts}
+    entries = summary.entries[summary.entries["kind"].isin(["merged", "quantized"])]
+    best = set()
+    for _, row in entries.iterrows():
+        cheaper = entries[entries["calibration_seconds"] < row["calibration_seconds"]]
+        equal = entries[entries["calibration_seconds"] == row["calibration_seconds"]]
+        if row["average"] > cheaper["average"].max() or (cheaper.empty and row["average"] == equal["average"].max()):
+            name = row["merge"] + (f", {row['quantizer']}" if row["kind"] == "quantized" else "")
+            best.add(name + ("*" if row["chosen"] else ""))
+    assert shown == best
+    assert any(name.endswith("*") for name in best)
+    assert axis.get_xscale() == "log"
+
+
+def test_front_by_hand():
+    rows = pd.DataFrame({"cost": [1.0, 1.0, 2.0, 3.0, 4.0], "average": [0.5, 0.6, 0.55, 0.6, 0.7]})
+    assert list(pareto_front(rows, "cost").index) == [1, 4]
+
+
+def test_curves_show_every_seed_and_what_was_kept(frame, layers, curves, tasks):
+    summary = summarise(frame(n=40), tasks)
+    axis = draw("refinement_curves", PlotData(summary, layers(), curves(merges=["ta-0.3"], bits=(4,)), bits=4)).axes[0]
+    stars = [line for line in axis.lines if line.get_marker() == "*"]
+    assert [list(line.get_xdata()) for line in stars] == [[40], [40], [40]]  # conftest: the last but one of the held-out losses
+    dashed = [line for line in axis.lines if line.get_linestyle() == "--"]
+    assert [list(line.get_xdata()) for line in dashed] == [[0, 20, 40, 60]] * 3
+
+
+def test_a_suite_without_refinements_says_so(frame, layers, tasks):
+    figure = draw("refinement_curves", PlotData(summarise(frame(n=40), tasks), layers(), NO_CURVES, bits=4))
+    assert [text.get_text() for text in figure.texts] == ["Suite mini: no model was refined."]
+    assert not figure.axes
+
+
 def test_saved_files_are_whole_and_repeat(tmp_path, frame, layers, tasks):
     for folder in ("first", "second"):
-        figure = draw("average_by_bits", PlotData(summarise(frame(n=40), tasks), layers(), bits=4))
+        figure = draw("average_by_bits", PlotData(summarise(frame(n=40), tasks), layers(), NO_CURVES, bits=4))
         save(figure, tmp_path / folder / "a.svg", tmp_path / folder / "a.png")
     for name in ("a.svg", "a.png"):
         first, second = (tmp_path / folder / name for folder in ("first", "second"))

@@ -16,6 +16,7 @@ def row(merge, quantizer, seed, outcomes, kind="quantized", task="a", bits=4, **
     error = np.sqrt(value * (1 - value) / len(outcomes))
     made = {"suite": "s", "kind": kind, "model": f"{merge}/{quantizer}", "merge": merge, "quantizer": quantizer, "bits": bits}
     measured = {"seed": seed, "task": task, "metric": "accuracy", "value": value, "n": len(outcomes), "standard_error": error}
+    made |= {"calibration_seconds": 1.0, "calibration_samples": 0, "chosen": ""}
     rest = {"correct": np.packbits(outcomes.astype(bool)).tobytes(), "size_mb": 1.0, "provenance": "{}", "warnings": "[]"}
     return made | measured | rest | changes
 

@@ -13,10 +13,11 @@ from pmqbench.reporting.leaderboard import join_suites, write_leaderboards
 from pmqbench.reporting.readme import BEGIN, END, excerpt, refresh_block
 from pmqbench.reporting.statistics import compare, summarise
 from pmqbench.reporting.tables import comparison_table, leaderboard, markdown_table, two_decimals, write_tables
-from pmqbench.reporting.terminal import print_leaderboard, show
+from pmqbench.reporting.terminal import best_rows, print_leaderboard, show
 from pmqbench.reporting.verdicts import read_pairs, verdict_sentence
 
 COLUMNS = "rank,merge,quantizer,bits,group_size,seeds,average,ci_low,ci_high,normalised,size_mb,compression"
+COLUMNS += ",calibration_seconds,samples,chosen"
 COLUMNS += ",digits,textures,signs,landuse"
 
 
@@ -56,6 +57,7 @@ def test_csv(written, summary):
         assert float(row["ci_low"]) <= float(row["average"]) <= float(row["ci_high"])
         mean = sum(float(row[task]) for task in summary.tasks) / 4
         assert float(row["average"]) == pytest.approx(mean, abs=0.011)
+        assert row["seeds"] == "1" or row["samples"] == "48"
         assert all(len(row[column].split(".")[1]) == 2 for column in ("average", "ci_low", "normalised", "size_mb", "digits"))
 
 
@@ -67,6 +69,29 @@ def test_reference_rows_come_last_without_rank(written):
     assert (rows[-2]["size_mb"], rows[-1]["size_mb"]) == ("19.20", "4.80")  # four experts, one base
     assert (rows[-2]["compression"], rows[-1]["compression"]) == ("0.25", "1.00")
     assert all(abs(float(row["compression"]) - 4.8 / float(row["size_mb"])) < 0.02 for row in rows)
+
+
+def test_costs_by_hand(written):
+    """As in conftest: 1.5 s a merge, 10 s a choice, and the quantizer's own, whose seeds take 0, 0.1 and 0.2 s more."""
+    rows = csv.DictReader((written / "leaderboard.csv").read_text().splitlines())
+    shown = {(row["merge"], row["quantizer"], row["bits"]): row for row in rows}
+
+    def costs(*key):
+        return tuple(shown[key][column] for column in ("calibration_seconds", "samples", "chosen"))
+
+    assert costs("ta-0.3", "full precision", "32") == ("1.5", "0", "-")
+    assert costs("ta-tuned", "full precision", "32") == ("11.5", "0", "scaling")
+    assert costs("ta-0.3", "rtn", "4") == ("2.0", "0", "-")
+    assert costs("ta-0.3", "epmq", "3") == ("9.6", "48", "-")
+    assert costs("ta-tuned", "epmq-expert", "3") == ("27.6", "48", "scaling")
+    for reference in ("individual experts", "pre-trained"):
+        assert costs(reference, "full precision", "32") == ("0.0", "0", "-")
+
+
+def test_page_explains_every_column(written):
+    page = (written / "leaderboard.md").read_text()
+    explained = set(re.findall(r"\*(\w+)\*", page))
+    assert set(COLUMNS.split(",")[6:15]) <= explained
 
 
 def test_ties_share_a_rank(summary):
@@ -96,12 +121,28 @@ def test_comparisons_and_page(written):
 def test_terminal(written, columns):
     out = io.StringIO()
     screen = Console(file=out, width=columns, force_terminal=True, color_system=None)
-    print_leaderboard(written / "leaderboard.csv", ["plots/a.png"], screen)
+    print_leaderboard(written / "leaderboard.csv", "plots/a.png", screen)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
     assert max(map(len, lines)) <= min(100, columns)
     assert "…" not in out.getvalue()
-    assert sum("epmq-expert" in line for line in lines) == 6
+    rows = list(csv.DictReader((written / "leaderboard.csv").read_text().splitlines()))
+    best = [*rows[:8], *rows[-2:]]  # the best of each width is among them
+    shown = [line.split() for line in lines[2:] if re.search(r"\d\.\d", line)]
+    assert [words[0] for words in shown] == [row["rank"] or row["merge"].split()[0] for row in best]
+    for words, row in zip(shown, best, strict=True):
+        assert row["average"] + ("*" if "tuned" in row["merge"] else "") in words
+        assert columns == 80 or row["calibration_seconds"] in words
+    assert "25 models more in the files below." in lines
+    assert len(lines) < 24
     assert lines[-1].strip() == "plots/a.png"
+
+
+def test_terminal_has_the_best_of_each_width():
+    rows = [{"rank": str(1 + place), "bits": "4"} for place in range(20)]
+    rows[10]["bits"], rows[12]["bits"], rows[13]["bits"] = "32", "2", "2"
+    rows += [{"rank": "", "bits": "32"}] * 2
+    assert [row["rank"] for row in best_rows(rows)] == [*"12345678", "11", "13", "", ""]
+    assert best_rows(rows[:5]) == rows[:5]
 
 
 def test_no_negative_zero(tmp_path, summary):
@@ -123,7 +164,7 @@ def test_no_negative_zero(tmp_path, summary):
 
 def test_names_with_brackets_and_bars_are_shown(written):
     path = written / "leaderboard.csv"
-    path.write_text(path.read_text().replace("ta-0.3", "[red]ta|0.3[/x]"))
+    path.write_text(path.read_text().replace("ta-tuned", "[red]ta|0.3[/x]"))
     out = io.StringIO()
     print_leaderboard(path, console=Console(file=out, width=100))
     assert "[red]ta|0.3[/x]" in out.getvalue()
@@ -198,14 +239,13 @@ def test_every_comparison_with_the_reference_is_in_the_sentence(written, capsys)
 
 def test_terminal_names_the_files_that_exist(written, capsys):
     show(written)
-    assert {"leaderboard.md", "comparisons.csv"} <= {
-        line.strip().rsplit("/", 1)[-1] for line in capsys.readouterr().out.splitlines()
-    }
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.endswith(f"In {written}: leaderboard.csv, leaderboard.md, comparisons.csv")
 
 
 def test_joint_leaderboard(tmp_path, written):
     joint = join_suites({"mini": written / "leaderboard.csv", "other": written / "leaderboard.csv"})
-    assert list(joint.columns) == ["suite", *COLUMNS.split(",")[:12]]
+    assert list(joint.columns) == ["suite", *COLUMNS.split(",")[:15]]
     assert len(joint) == 2 * 35
     write_leaderboards(joint, tmp_path / "all.csv", tmp_path / "all.md")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "all.csv", dtype=str, keep_default_na=False), joint)

@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 
 import pmqbench
-from pmqbench.reporting.collect import write_table
+from pmqbench.reporting.collect import collect_curves, write_table
 from pmqbench.reporting.runs import logged_runs, scrub, text
 from pmqbench.reporting.tracking import DIGEST, KEY, Counts, TrackingError, find_experiment, track, tracking_store
+
+NO_CURVES = collect_curves("mini", [])
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def test_logging_is_idempotent_and_repairs(tmp_path, store, records):
     table = tmp_path / "leaderboard.csv"
     table.write_text("rank\n1\n")
     # base, 4 experts, merged, rtn, gptq with three seeds
-    assert track(records, "mini", [table], store) == Counts(10, 0, 0)
+    assert track(records, NO_CURVES, "mini", [table], store) == Counts(10, 0, 0)
     client, parent, children = runs_of(store)
     assert len(children) == 10
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
@@ -56,7 +58,7 @@ def test_logging_is_idempotent_and_repairs(tmp_path, store, records):
     uploaded = tmp_path / "results" / "artefacts" / parent.info.run_id / "artifacts" / "leaderboard.csv"
     stamp = uploaded.stat().st_mtime_ns
 
-    assert track(records, "mini", [table], store) == Counts(0, 0, 10)
+    assert track(records, NO_CURVES, "mini", [table], store) == Counts(0, 0, 10)
     assert uploaded.stat().st_mtime_ns == stamp
     assert {run.info.run_id for run in runs_of(store)[2]} == {run.info.run_id for run in children}
 
@@ -65,7 +67,7 @@ def test_logging_is_idempotent_and_repairs(tmp_path, store, records):
     killed = next(run for run in children if run.data.params["kind"] == "base")
     client.update_run(killed.info.run_id, status="RUNNING")
     table.write_text("rank\n2\n")
-    assert track(changed, "mini", [table], store) == Counts(0, 2, 8)
+    assert track(changed, NO_CURVES, "mini", [table], store) == Counts(0, 2, 8)
     client, parent, children = runs_of(store)
     assert len(children) == 10
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
@@ -75,7 +77,7 @@ def test_logging_is_idempotent_and_repairs(tmp_path, store, records):
     # A process killed between create_run and the end leaves a second, unfinished run of a finished key.
     tags = {KEY: children[0].data.tags[KEY], DIGEST: children[0].data.tags[DIGEST], "mlflow.parentRunId": parent.info.run_id}
     client.create_run(parent.info.experiment_id, tags=tags)
-    assert track(changed, "mini", [table], store) == Counts(0, 0, 10)
+    assert track(changed, NO_CURVES, "mini", [table], store) == Counts(0, 0, 10)
     assert len(runs_of(store)[2]) == 10
 
 
@@ -88,10 +90,11 @@ def track_elsewhere(folder, records, suite, artefacts):
     write_table(folder / "records.parquet", records)
     program = (
         "import sys\n"
-        "from pmqbench.reporting.collect import read_table\n"
+        "from pmqbench.reporting.collect import collect_curves, read_table\n"
         "from pmqbench.reporting.tracking import track, tracking_store\n"
         "folder, suite, *artefacts = sys.argv[1:]\n"
-        "print(track(read_table(f'{folder}/records.parquet'), suite, artefacts, tracking_store(folder)))\n"
+        "records, curves = read_table(f'{folder}/records.parquet'), collect_curves(suite, [])\n"
+        "print(track(records, curves, suite, artefacts, tracking_store(folder)))\n"
     )
     command = [sys.executable, "-c", program, folder, suite, *artefacts]
     environment = os.environ | {"PYTHONPATH": str(Path(pmqbench.__file__).parents[1])}
@@ -105,7 +108,7 @@ def test_a_copied_folder_keeps_its_artefacts_to_itself(tmp_path, monkeypatch, re
     plot, table = tmp_path / "plot.svg", tmp_path / "leaderboard.csv"
     plot.write_text("old")
     table.write_text("rank")
-    track(records, "mini", [plot, table], tracking_store(first))
+    track(records, NO_CURVES, "mini", [plot, table], tracking_store(first))
     shutil.copytree(first, second)
     untouched = contents(first)
     assert any(path.name == "plot.svg" for path in untouched)
@@ -123,7 +126,7 @@ def test_a_copied_folder_keeps_its_artefacts_to_itself(tmp_path, monkeypatch, re
     track_elsewhere(second, records, "mini", [plot, table])
     assert {path.name for path in (second / "artefacts").rglob("*") if path.is_file()} == {"plot.svg", "leaderboard.csv"}
     # A run that was not there when the folder was copied.
-    track(records, "mini-full", [plot], tracking_store(second))
+    track(records, NO_CURVES, "mini-full", [plot], tracking_store(second))
     assert contents(first) == untouched
 
 
@@ -141,23 +144,43 @@ def test_a_server_chooses_where_its_artefacts_go(tmp_path, monkeypatch):
 def test_a_model_with_two_names_is_two_runs(store, records):
     again = records[records["quantizer"] == "gptq"].assign(quantizer="gptq-too")
     both = pd.concat([records, again], ignore_index=True)
-    assert track(records, "mini", [], store) == Counts(10, 0, 0)
-    assert track(both, "mini", [], store) == Counts(3, 0, 10)
-    assert track(pd.concat([again, records], ignore_index=True), "mini", [], store) == Counts(0, 0, 13)
+    assert track(records, NO_CURVES, "mini", [], store) == Counts(10, 0, 0)
+    assert track(both, NO_CURVES, "mini", [], store) == Counts(3, 0, 10)
+    assert track(pd.concat([again, records], ignore_index=True), NO_CURVES, "mini", [], store) == Counts(0, 0, 13)
     _, _, children = runs_of(store)
     assert {run.data.params.get("quantizer") for run in children} == {None, "rtn", "gptq", "gptq-too"}
 
 
+def test_loss_curves_are_metrics_with_a_history(store, records, curves):
+    refined = curves(merges=["ta"], quantizers=["gptq"], bits=(4,))
+    assert track(records, refined, "mini", [], store) == Counts(10, 0, 0)
+    client, _, children = runs_of(store)
+    run = next(run for run in children if run.data.params.get("quantizer") == "gptq" and run.data.params["seed"] == "1")
+    told = refined[refined["seed"] == 1]
+    for name in ("loss", "held_out"):
+        known = told.dropna(subset=[name])
+        points = sorted(client.get_metric_history(run.info.run_id, f"refinement/{name}"), key=lambda point: point.step)
+        assert [(point.step, point.value) for point in points] == list(zip(known["step"], known[name], strict=True))
+        times = [point.timestamp - points[0].timestamp for point in points]
+        assert times == [round(1000 * (seconds - known["seconds"].iloc[0])) for seconds in known["seconds"]]
+    assert not any("refinement/loss" in run.data.metrics for run in children if run.data.params.get("quantizer") != "gptq")
+    assert {run.data.metrics["calibration_samples"] for run in children} == {0, 48}
+
+    assert track(records, refined, "mini", [], store) == Counts(0, 0, 10)
+    other = refined.assign(loss=refined["loss"].where(refined["seed"] != 2, 9.0))
+    assert track(records, other, "mini", [], store) == Counts(0, 1, 9)
+
+
 def test_tasks_of_any_name(store, records):
     named = records.assign(task=records["task"].replace({"digits": "digits (hard) + more"}))
-    track(named, "mini", [], store)
+    track(named, NO_CURVES, "mini", [], store)
     _, _, children = runs_of(store)
     assert any("accuracy/digits _hard_ _ more" in run.data.metrics for run in children)
 
 
 def test_dead_server(records):
     with pytest.raises(TrackingError, match=r"records are safe.*snakemake track") as caught:
-        track(records, "mini", [], "http://someone:secret-word@127.0.0.1:9")
+        track(records, NO_CURVES, "mini", [], "http://someone:secret-word@127.0.0.1:9")
     assert "secret-word" not in str(caught.value)
 
 
@@ -165,7 +188,7 @@ def test_store_that_is_no_database(tmp_path, records):
     broken = tmp_path / "mlflow.db"
     broken.write_bytes(b"not a database, but long enough to be taken for one" * 100)
     with pytest.raises(TrackingError, match="records are safe"):
-        track(records, "mini", [], f"sqlite:///{broken}")
+        track(records, NO_CURVES, "mini", [], f"sqlite:///{broken}")
 
 
 def test_credentials_are_not_logged(records):
@@ -176,14 +199,14 @@ def test_credentials_are_not_logged(records):
     leaky["provenance"] = json.dumps(
         {"recipe": {"source": "https://user:password@hub/model"}, "inputs": {"a": f"hf_{'b' * 30}"}}
     )
-    assert "password" not in str([dataclasses.asdict(run) for run in logged_runs(leaky)])
-    assert "bbb" not in str([dataclasses.asdict(run) for run in logged_runs(leaky)])
+    assert "password" not in str([dataclasses.asdict(run) for run in logged_runs(leaky, NO_CURVES)])
+    assert "bbb" not in str([dataclasses.asdict(run) for run in logged_runs(leaky, NO_CURVES)])
 
 
 def test_runs_have_distinct_keys(records):
-    runs = logged_runs(records)
+    runs = logged_runs(records, NO_CURVES)
     assert len({run.key for run in runs}) == len(runs) == 10
     table = records.copy()
     table.loc[0, "seconds"] = 7.0
-    changed = [new.key for new, old in zip(logged_runs(table), runs, strict=True) if new.digest != old.digest]
+    changed = [new.key for new, old in zip(logged_runs(table, NO_CURVES), runs, strict=True) if new.digest != old.digest]
     assert changed == [runs[0].key]

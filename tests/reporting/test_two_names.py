@@ -6,7 +6,7 @@ import pytest
 from pmqbench.files import write_json
 from pmqbench.records import write_record
 from pmqbench.reporting import PLOTS
-from pmqbench.reporting.collect import collect, collect_layers
+from pmqbench.reporting.collect import collect, collect_curves, collect_layers
 from pmqbench.reporting.plot_data import PlotData, draw
 from pmqbench.reporting.reproduction import compare_published
 from pmqbench.reporting.runs import logged_runs
@@ -14,6 +14,7 @@ from pmqbench.reporting.statistics import UNCLEAR, compare, summarise
 from pmqbench.reporting.tables import leaderboard
 
 OWN = {"merges": {"ta": 0.6}, "quantizers": {"rtn": -0.02, "gptq": 0.0}, "bits": (4,)}
+NO_CURVES = collect_curves("mini", [])
 NAMES = {"merge": {"ta": "ta-too"}, "quantizer": {"gptq": "gptq-too"}}
 
 
@@ -54,20 +55,26 @@ def test_two_names_of_one_quantizer_do_not_differ(frame, tasks):
     assert same["verdict"] == UNCLEAR
 
 
-def test_plots_show_both_names(records, layers, tasks):
+def test_plots_show_both_names(records, layers, curves, tasks):
     deviations = layers(**OWN)
     again = deviations.replace({"merge": NAMES["merge"], "quantizer": NAMES["quantizer"]})
-    data = PlotData(summarise(records, tasks), pd.concat([deviations, again]), bits=4)
-    for figure in (draw(name, data) for name in PLOTS):
-        titles = {axis.get_title() for axis in figure.axes}
-        assert {"merge: ta", "merge: ta-too"} <= titles
-        assert {"gptq", "gptq-too"} <= {text.get_text() for text in figure.legends[0].get_texts()}
+    refined = curves(merges=["ta", "ta-too"], quantizers=["gptq", "gptq-too"], bits=(4,))
+    data = PlotData(summarise(records, tasks), pd.concat([deviations, again]), refined, bits=4)
+    figures = {name: draw(name, data) for name in PLOTS}
+    titles = {name: {axis.get_title() for axis in figure.axes} for name, figure in figures.items()}
+    assert {"merge: ta\ngptq, 4 bits", "merge: ta-too\ngptq-too, 4 bits"} <= titles.pop("refinement_curves")
+    assert titles.pop("average_by_calibration_time") == {"4 bits"}
+    for name, shown in titles.items():
+        assert {"merge: ta", "merge: ta-too"} <= shown
+        assert {"gptq", "gptq-too"} <= {text.get_text() for text in figures[name].legends[0].get_texts()}
 
 
 def test_runs_and_published_numbers(records, frame, tasks):
     single = frame(**OWN, n=40)
-    runs = logged_runs(records)
-    assert len({run.key for run in runs}) == len(runs) == len(logged_runs(single)) + 5  # merged, rtn, gptq with three seeds
+    runs = logged_runs(records, NO_CURVES)
+    assert (
+        len({run.key for run in runs}) == len(runs) == len(logged_runs(single, NO_CURVES)) + 5
+    )  # merged, rtn, gptq with three seeds
     seeds = [f"ta/gptq-4-None/seed-{seed}" for seed in (0, 1, 2)]
     pair = {"label": "GPTQ", "kind": "quantized", "source": "s", "merge": "ta", "quantizer": "gptq", "models": seeds}
     published = [pair | {"values": dict.fromkeys(tasks, 60.0)}]

@@ -60,6 +60,9 @@ def environment() -> dict[str, str]:
 
 def tiny_config() -> dict:
     quantizers = {name: {"method": name, "calibration_samples": 16} for name in ("gptq", "awq", "epmq")}
+    quantizers["epmq"]["tune"] = {"anchor": [0.1, 1.0]}
+    distilled = {"method": "distill", "calibration_samples": 16, "steps": 4}
+    quantizers["distilled"] = {**quantizers["gptq"], "merges": ["ta"], "refine": distilled}
     return {
         "suite": "tiny",
         "family": "open_clip",

@@ -5,6 +5,7 @@ import json
 import re
 
 import pandas as pd
+import pytest
 import yaml
 
 from pmqbench.reporting import PLOTS
@@ -23,6 +24,9 @@ COLUMNS = [
     "normalised",
     "size_mb",
     "compression",
+    "calibration_seconds",
+    "samples",
+    "chosen",
     "digits",
     "textures",
 ]
@@ -34,6 +38,7 @@ def test_leaderboard_has_every_model_and_the_fixed_columns(done):
     assert list(table.columns) == COLUMNS
     ranked = table[table["rank"].notna()]
     expected = {(m, q) for m in ("ta", "ties-val") for q in ("full precision", "rtn", "gptq", "awq", "epmq")}
+    expected.add(("ta", "distilled"))
     assert set(zip(ranked["merge"], ranked["quantizer"], strict=True)) == expected
     assert ranked.set_index("quantizer").loc["epmq", "seeds"].tolist() == [2, 2]
     assert ranked.set_index("quantizer").loc["rtn", "seeds"].tolist() == [1, 1]
@@ -45,23 +50,67 @@ def test_leaderboard_has_every_model_and_the_fixed_columns(done):
 def test_one_record_per_model_task_and_seed_with_provenance(done):
     records = [json.loads(path.read_text()) for path in (done.work / "results/evaluations").rglob("*.json")]
     keys = [(record["model"], record["task"], record["seed"]) for record in records]
-    assert len(set(keys)) == len(keys) == 2 + 2 + 2 * 2 + 2 * 2 + 2 * 3 * 2 * 2
+    assert len(set(keys)) == len(keys) == 2 + 2 + 2 * 2 + 2 * 2 + 2 * 3 * 2 * 2 + 2 * 2
     for record in records:
         assert record["n"] > 0
         assert record["provenance"]["versions"]["torch"]
         assert record["provenance"]["code"]
         assert record["size_bytes"] > 0
-    calibrated = [record for record in records if record["seed"] is not None]
-    assert {record["provenance"]["recipe"]["quantizer"]["method"] for record in calibrated} == {"gptq", "awq", "epmq"}
+    recipes = [record["provenance"]["recipe"] for record in records if record["seed"] is not None]
+    assert {recipe["quantizer"]["method"] for recipe in recipes if "quantizer" in recipe} == {"gptq", "awq", "epmq"}
+    assert [recipe["refinement"]["method"] for recipe in recipes if "refinement" in recipe] == ["distill"] * 2 * 2
 
 
 def test_tuned_scaling_is_one_of_the_candidates_and_is_used(done):
     (tuning,) = (done.work / "results/merged").glob("*/tuning.json")
     chosen = json.loads(tuning.read_text())
     best = max(chosen["curve"], key=lambda point: point["average"])
-    assert chosen["chosen"] == best["scaling"]
+    assert chosen["chosen"] == best["options"]
     manifest = json.loads((tuning.parent / "manifest.json").read_text())
-    assert manifest["recipe"]["options"]["scaling"] == chosen["chosen"]
+    assert manifest["recipe"]["options"]["scaling"] == chosen["chosen"]["scaling"]
+
+
+def test_tuned_options_of_a_quantizer_are_a_candidate_each_and_are_used(done):
+    tunings = list((done.work / "results/quantized").rglob("tuning.json"))
+    assert len(tunings) == 2
+    for tuning in tunings:
+        choice = json.loads(tuning.read_text())
+        assert [point["options"] for point in choice["curve"]] == [{"anchor": 0.1}, {"anchor": 1}]
+        for seed in (0, 1):
+            made = json.loads((tuning.parent / f"seed-{seed}" / "manifest.json").read_text())["recipe"]["quantizer"]
+            assert made["options"]["anchor"] == choice["chosen"]["anchor"]
+
+
+def test_costs_add_up_from_the_experts_to_the_quantized_and_refined_models(done):
+    results = done.work / "results"
+    manifests = list((results / "quantized").rglob("manifest.json"))
+    assert len(manifests) == 2 + 2 * 3 * 2 + 2
+    for path in manifests:
+        merge, quantizer, *refinement = [
+            part for part in path.relative_to(results / "quantized").parts[:-1] if "seed-" not in part
+        ]
+        own, merged = (json.loads(file.read_text()) for file in (path, results / "merged" / merge / "manifest.json"))
+        folder = results / "quantized" / merge / quantizer
+        start = folder / path.parent.name / "manifest.json"
+        before = json.loads(start.read_text())["costs"] if refinement else merged["costs"]
+        tuning = folder / "tuning.json"
+        tuned = json.loads(tuning.read_text())["costs"]["calibration_seconds"] if tuning.is_file() else 0
+        expected = before["calibration_seconds"] + tuned + own["seconds"]
+        assert own["costs"]["calibration_seconds"] == pytest.approx(expected, abs=2e-3)
+        assert own["costs"]["validation_labels"] == (tuning.is_file() or before["validation_labels"])
+        assert own["costs"]["calibration_samples"] == (0 if own["recipe"]["seed"] is None else 16)
+
+
+def test_the_leaderboard_says_what_was_seen_and_chosen(done):
+    table = pd.read_csv(done.work / "results/suites/tiny/leaderboard.csv").set_index(["merge", "quantizer"])
+    assert table.loc[("ta", "rtn"), "samples"] == 0 < table.loc[("ta", "gptq"), "samples"]
+    assert set(table.loc["ta"].drop("epmq")["chosen"]) == {"-"}
+    assert table.loc[("ta", "epmq"), "chosen"] == "anchor"
+    assert table.loc[("ties-val", "gptq"), "chosen"] == "scaling"
+    assert table.loc[("ties-val", "epmq"), "chosen"] == "scaling, anchor"
+    seconds = table["calibration_seconds"].unstack()
+    assert (seconds.loc[["ta", "ties-val"], "gptq"] >= seconds.loc[["ta", "ties-val"], "full precision"]).all()
+    assert seconds.loc["ta", "distilled"] > seconds.loc["ta", "gptq"]
 
 
 def test_a_second_run_does_nothing(done):
@@ -120,9 +169,11 @@ def test_an_unbatched_suite_makes_the_same_files_in_a_job_each(fresh):
     planned = fresh.planned("--configfile", "unbatched.yaml")
     assert batched["calibrate_seeds"] == 2 * 3
     assert planned["calibrate_model"] == 2 * 3 * 2
-    assert batched["evaluate_seeds"] == 2 * 3
-    assert planned["evaluate_model"] == 2 * 2 * 3 * 2 + batched["evaluate_model"] * 2
+    assert batched["evaluate_merge"] == 2
+    assert batched["evaluate_seeds"] == 1
+    assert planned["evaluate_model"] == 2 * (1 + 2 + 2 + 2 * 3 * 2 + 2)
     assert planned["merge_experts"] == batched["merge_experts"] == 2
+    assert planned["refine_model"] == batched["refine_model"] == 2
 
 
 def test_the_rules_lint_clean(fresh):

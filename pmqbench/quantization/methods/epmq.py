@@ -1,7 +1,8 @@
 """E-PMQ: expert-guided post-merge quantization with merged-weight anchoring, arXiv 2605.16882.
 
 The experts' outputs are the target, the merged weights an anchor; the quadratic problem's minimiser is rounded by GPTQ's solver
-in the anchored metric. All ablations are options: see docs/quantization.md.
+in the anchored metric. All ablations are options: see docs/quantization.md. FeatCal (arXiv 2605.13030) is this method at 16
+bits with the options that `pmqbench/merging/featcal.py` sets.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pmqbench.quantization.base import QUANTIZERS, Sampling, SequentialQuantizer
+from pmqbench.quantization.base import QUANTIZERS, Sampling, SolverQuantizer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pmqbench.families.base import Block, Group
     from pmqbench.quantization.calibrate import Run
+    from pmqbench.quantization.moments import Moments
     from pmqbench.quantization.problem import Problem, Solution
 
 
 @QUANTIZERS.register("epmq")
 @dataclass(frozen=True, kw_only=True)
-class Epmq(SequentialQuantizer):
+class Epmq(SolverQuantizer):
     """(W*, H + anchor), solver gptq."""
 
     uses_experts: ClassVar[bool] = True
@@ -29,6 +33,16 @@ class Epmq(SequentialQuantizer):
     anchor: Annotated[
         float, Field(ge=0, description="lambda: weight of mean(diag(H)) |Q - W_merged|^2; it is the metric's damping too.")
     ] = 0.1
+    anchor_unit: Annotated[
+        Literal["mean_diag", "frobenius"],
+        Field(
+            description="mean_diag: anchors are shares of mean(diag(H)), and of E z^2 of norms; frobenius: absolute, beside "
+            "task weights 1 / |H_t| (norms: 1) that are not rescaled to sum 1, as FeatCal's."
+        ),
+    ] = "mean_diag"
+    rho: Annotated[
+        float, Field(ge=0, le=10, description="The anchors lie at rho merged + (1 - rho) base: 1 at the merged weights.")
+    ] = 1.0
     damping: Annotated[
         float, Field(ge=0, le=1, description="Damping of the solver's metric beyond the anchor; for use without an anchor.")
     ] = 0.0
@@ -45,6 +59,18 @@ class Epmq(SequentialQuantizer):
     bias_anchor: Annotated[float, Field(ge=0, description="Pull of a refitted bias towards the merged one.")] = 0.1
     fit_norms: Annotated[bool, Field(description="Refit the affine parameters of the norms before linear layers.")] = False
     norm_anchor: Annotated[float, Field(ge=0, description="Pull of refitted norms towards the merged ones.")] = 0.1
+    norm_fit: Annotated[
+        Literal["first", "joint"],
+        Field(
+            description="first: norms before their layers' inputs are taken, towards the target's inputs; joint: from the same "
+            "states as the layers, towards the experts' parameters on this model's inputs, tokens weighing as in the layers."
+        ),
+    ] = "first"
+
+    @property
+    def uses_base(self) -> bool:
+        """The anchors lie beyond the merged weights, seen from the base."""
+        return self.rho != 1
 
     @property
     def teacher_share(self) -> float:
@@ -59,31 +85,51 @@ class Epmq(SequentialQuantizer):
             class_tokens=self.last_block_tokens == "class",
             teacher="experts",
             teacher_share=self.teacher_share,
+            norms="after" if self.norm_fit == "joint" else "before",
             precision=self.forward_precision,
         )
 
-    def refit_norm(self, run: Run, block: Block, group: Group) -> None:
-        """Fits the norm to the experts' with `fit_norms`."""
-        if self.fit_norms and group.norm is not None:
-            from pmqbench.quantization.corrections import refit_norm
+    def refit_norm(self, run: Run, block: Block, group: Group) -> dict[str, Tensor]:
+        """The norm fitted to the experts' with `fit_norms`."""
+        if not self.fit_norms or group.norm is None:
+            return {}
+        from pmqbench.quantization.corrections import NormFit, refit_norm
 
-            refit_norm(run, block, group, self.norm_anchor)
+        relative, joint = self.anchor_unit == "mean_diag", self.norm_fit == "joint"
+        fit = NormFit(
+            anchor=self.norm_anchor if relative else self.norm_anchor / len(run.source.states),
+            rho=self.rho,
+            relative=relative,
+            share=0.0 if joint else self.teacher_share,
+            class_tokens=joint and self.last_block_tokens == "class",
+        )
+        return refit_norm(run, block, group, fit)
 
     def solve(self, problem: Problem) -> Solution:
         """Rounds the quadratic problem's minimiser in the anchored metric; fits biases with `fit_bias`."""
-        from pmqbench.quantization.corrections import fitted_bias
+        from pmqbench.quantization.corrections import blend, fitted_bias
         from pmqbench.quantization.metric import factorise
         from pmqbench.quantization.solvers import round_target
         from pmqbench.quantization.targets import teacher_target
 
         moments = problem.moments
         known = {"where": problem.where, "tokens": moments.tokens, "act_order": self.act_order}
-        metric = factorise(moments.second, self.anchor, **known)
-        target = teacher_target(problem.weight, moments.cross, metric, self.anchor)
-        damped = factorise(moments.second, self.anchor + self.damping, **known) if self.damping else metric
-        solution = round_target(self, target, damped, self.solver, anchor=self.anchor)
+        anchor = self._share_of_diagonal(moments)
+        pull = None if problem.base is None else (self.rho - 1) * (problem.merged - problem.base.weight)
+        metric = factorise(moments.second, anchor, **known)
+        target = teacher_target(problem.weight, moments.cross, metric, anchor, pull)
+        damped = factorise(moments.second, anchor + self.damping, **known) if self.damping else metric
+        solution = round_target(self, target, damped, self.solver, anchor=anchor)
+        solution.pull = pull
         if damped is not metric and metric.remedy:
             solution.remedies.insert(0, f"target: {metric.remedy}")
         if self.fit_bias and problem.bias is not None:
-            solution.bias = fitted_bias(solution.weight, problem.bias, moments, self.bias_anchor)
+            point = blend(problem.bias, problem.base and problem.base.bias, self.rho)
+            strength = self.bias_anchor if self.anchor_unit == "mean_diag" else self.bias_anchor / moments.total
+            solution.bias = fitted_bias(solution.weight, point, moments, strength)
         return solution
+
+    def _share_of_diagonal(self, moments: Moments) -> float:
+        """The anchor as a share of mean(diag(H)), H being rescaled to task weights of sum 1."""
+        mu = float(moments.second.diagonal().double().mean())
+        return self.anchor if self.anchor_unit == "mean_diag" or mu == 0 else self.anchor / (moments.total * mu)

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pmqbench.quantization.base import QUANTIZERS, Sampling, SequentialQuantizer
+from pmqbench.quantization.base import QUANTIZERS, Sampling, SolverQuantizer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pmqbench.quantization.metric import Metric
     from pmqbench.quantization.problem import Problem, Solution
 
 
 @QUANTIZERS.register("gptq")
 @dataclass(frozen=True, kw_only=True)
-class Gptq(SequentialQuantizer):
+class Gptq(SolverQuantizer):
     """(W_merged, H + damping), solver gptq."""
 
     damping: Annotated[float, Field(ge=0, le=1, description="Share of mean(diag(H)) added to H before it is inverted.")] = 0.01
@@ -39,12 +40,16 @@ class Gptq(SequentialQuantizer):
         """Rounds the merged weights."""
         return self.rounded(problem, problem.weight, anchor=self.damping)
 
-    def rounded(self, problem: Problem, target: Tensor, anchor: float) -> Solution:
-        """GPTQ's rounding of `target` (out, in); columns of dead inputs become zero. `anchor` as in Solution."""
+    def metric(self, problem: Problem) -> Metric:
+        """The damped second moment, factorised."""
         from pmqbench.quantization.metric import factorise
-        from pmqbench.quantization.solvers import round_target
 
         moments = problem.moments
-        metric = factorise(moments.second, self.damping, where=problem.where, tokens=moments.tokens, act_order=self.act_order)
-        live = moments.second.diagonal() != 0
-        return round_target(self, target * live, metric, "gptq", anchor=anchor)
+        return factorise(moments.second, self.damping, where=problem.where, tokens=moments.tokens, act_order=self.act_order)
+
+    def rounded(self, problem: Problem, target: Tensor, anchor: float) -> Solution:
+        """GPTQ's rounding of `target` (out, in); columns of dead inputs become zero. `anchor` as in Solution."""
+        from pmqbench.quantization.solvers import round_target
+
+        live = problem.moments.second.diagonal() != 0
+        return round_target(self, target * live, self.metric(problem), "gptq", anchor=anchor)

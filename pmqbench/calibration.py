@@ -1,0 +1,46 @@
+"""What jobs on calibration samples share: the experts as a plan names them, and the samples drawn with a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pmqbench.evaluation.base import PROTOCOLS
+from pmqbench.quantization.problem import Expert
+from pmqbench.quantization.streams import calibration_counts
+
+
+def experts_of(family: Any, plan: Mapping[str, Any], device: str) -> dict[str, Expert]:
+    """Task -> expert of a plan that has "experts", task -> folder; none of a plan without."""
+    return {task: expert_of(family, Path(path), f"expert {task}", device) for task, path in plan.get("experts", {}).items()}
+
+
+def expert_of(family: Any, folder: Path, label: str, device: str) -> Expert:
+    """The model of a folder, read when it is needed."""
+    return Expert(label, family.checkpoint(folder, label), lambda: family.build(folder, label).to(device))
+
+
+def weights_of(family: Any, plan: Mapping[str, Any]) -> dict[str, Path]:
+    """Task -> weights file of a plan's experts."""
+    return {task: Path(path) / family.weights_file for task, path in plan.get("experts", {}).items()}
+
+
+def draw(family: Any, plan: Mapping[str, Any], samples: int, seed: int) -> tuple[dict[str, Sequence[Any]], dict[str, int]]:
+    """Draws calibration samples from the training splits.
+
+    Args:
+        family: whose protocol makes the batches.
+        plan: "splits", "tasks", "base", "batch_size", "strict" of `workflow.Stages.calibration`.
+        samples: how many a task.
+        seed: of the draw.
+
+    Returns:
+        Task -> batches as the model's `embed` takes them, and task -> how many samples there were.
+    """
+    protocol, base = PROTOCOLS.get(family.protocol)(), Path(plan["base"])
+    batches = {
+        task["name"]: protocol.calibration_batches(Path(split), base, task["name"], samples, seed, plan["batch_size"])
+        for task, split in zip(plan["tasks"], plan["splits"], strict=True)
+    }
+    return batches, calibration_counts(batches, samples, plan["strict"])

@@ -1,0 +1,79 @@
+"""Panels of averages against something that models cost, with the Pareto front: what is better than all that costs less."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from pmqbench.reporting.labels import column_share, label_column
+from pmqbench.reporting.plot_data import whiskers
+from pmqbench.reporting.statistics import FULL_PRECISION
+from pmqbench.reporting.style import RC, REFERENCE_COLOUR, finish, line_handles, panels, plain_log, styles
+
+FRONT_COLOUR = "#999999"
+STAR = {"linestyle": "none", "marker": "*", "color": REFERENCE_COLOUR, "markersize": 10}
+PANEL = (4.8, 4.4)
+AXES_INCHES = (4.0, 3.6)  # of a panel, without its labels
+MINIMAL_SPAN = 0.1  # of the logarithm: a panel of equal costs has an axis too
+
+
+def draw_panels(
+    clouds: Mapping[str, pd.DataFrame], quantized: pd.DataFrame, cost: str, cost_label: str, caption: str
+) -> Figure:
+    """One panel per cloud of points: averages with whiskers against a cost, and the front, whose names stand on the left.
+
+    Args:
+        clouds: title -> entries with "label" and "grouped" (as from `style.methods`; FULL_PRECISION and 0 for a merge) and
+            "name", what the front calls them, "" for nothing.
+        quantized: all methods, as from `style.methods`, for colours and legend.
+        cost: column of the entries, above zero.
+        cost_label: of the x axes, which are logarithmic.
+        caption: below.
+    """
+    style = styles(quantized["quantizer"])
+    with matplotlib.rc_context(RC):
+        figure, axes = panels(len(clouds), *PANEL)
+        for axis, (title, rows) in zip(axes, clouds.items(), strict=True):
+            for _, row in rows.iterrows():
+                look = STAR if row["label"] == FULL_PRECISION else style[row["quantizer"]].point(row["grouped"])
+                errors = whiskers(*(np.array([row[key]]) for key in ("ci_low", "average", "ci_high")))
+                axis.errorbar(row[cost], 100 * row["average"], errors, elinewidth=0.6, **look)
+            front = pareto_front(rows, cost)
+            axis.step(front[cost], 100 * front["average"], where="post", color=FRONT_COLOUR, linewidth=1.0, zorder=1)
+            axis.set(title=title, xlabel=f"{cost_label}, logarithmic", ylabel="average over tasks (%)")
+        for axis, rows in zip(axes, clouds.values(), strict=True):  # the shared limits are final now
+            label_front(axis, rows, cost)
+        handles = [*line_handles(quantized, joined=False), Line2D([], [], label=FULL_PRECISION, **STAR)]
+        handles += [Line2D([], [], color=FRONT_COLOUR, label="Pareto front (labelled)")]
+        finish(figure, handles, caption)
+    return figure
+
+
+def pareto_front(rows: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """The rows that are better than all cheaper ones, by cost."""
+    rows = rows.sort_values([cost, "average"], ascending=[True, False])
+    return rows[rows["average"] > rows["average"].cummax().shift(fill_value=-np.inf)]
+
+
+def label_front(axis: Axes, rows: pd.DataFrame, cost: str) -> None:
+    """Writes the names of the front's points on the left."""
+    front = pareto_front(rows, cost)
+    front = front[front["name"] != ""]
+    cost_axis(axis, rows[cost], column_share(list(front["name"]), AXES_INCHES[0]))
+    axis.set_ylim(axis.get_ylim())
+    label_column(axis, front[cost], 100 * front["average"], list(front["name"]), AXES_INCHES[1])
+
+
+def cost_axis(axis: Axes, costs: pd.Series, left: float) -> None:
+    """A logarithmic axis with plain numbers, whose share `left` is kept free for labels."""
+    low, high = np.log(costs.min()), np.log(costs.max())
+    margin = 0.05 * max(high - low, MINIMAL_SPAN)
+    axis.set_xscale("log")
+    axis.set_xlim(np.exp(high + margin - (high - low + 2 * margin) / (1 - left)), np.exp(high + margin))
+    plain_log(axis.xaxis)
