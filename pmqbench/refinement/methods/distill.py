@@ -6,12 +6,12 @@ With h_l,x the model's states behind block l on sample x, e_l,x those of x's own
 
 is minimised by AdamW over latent weights, scales, biases and norms; the model runs on its own states throughout. A weight is
 
-    W = s (round(clamp(w / s_0 + z, low, high)) - z),    dL/dw = dL/dW s / s_0 within the clamp (straight-through), else 0,
+    W = s round(clamp(w / s_0, low - z, high - z)),    dL/dw = dL/dW s / s_0 within the clamp (straight-through), else 0,
 
-with z fixed and w starting at the given model's weight; Var is the variance of the expert's states around their mean over the
-task's tokens. Knowledge distillation: Hinton et al., arXiv 1503.02531; straight-through rounding: Bengio et al., arXiv
-1308.3432; learned scales: Esser et al., arXiv 1902.08153. Rates are relative to the size of what they move, so that one set of
-them serves models of any scale and width of code.
+with z fixed, s_0 the given model's scale and w starting at its weight; Var is the variance of the expert's states around their
+mean over the task's tokens. Knowledge distillation: Hinton et al., arXiv 1503.02531; straight-through rounding: Bengio et al.,
+arXiv 1308.3432; learned scales: Esser et al., arXiv 1902.08153. Rates are relative to the size of what they move, so that one
+set of them serves models of any scale and width of code.
 """
 
 from __future__ import annotations
