@@ -38,8 +38,8 @@ class Distill(Refiner):
     train: Annotated[
         Literal["all", "scales"], Field(description="What moves: all, or scales, biases and norms alone while codes stay.")
     ] = "all"
-    steps: Annotated[int, Field(ge=1, description="Optimiser steps.")] = 300
-    batch_size: Annotated[int, Field(ge=1, description="Samples a step, drawn evenly over tasks (at least one of each).")] = 64
+    steps: Annotated[int, Field(ge=1, description="Optimiser steps.")] = 400
+    batch_size: Annotated[int, Field(ge=1, description="Samples a step, drawn evenly over tasks (at least one of each).")] = 16
     learning_rate: Annotated[Rate, Field(description="Of latent weights, in RMS weights of their layer.")] = 0.02
     scale_rate: Annotated[Rate, Field(description="Of scales, relative to themselves.")] = 0.002
     norm_rate: Annotated[
