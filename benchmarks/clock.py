@@ -53,8 +53,9 @@ def synchronise() -> None:
 
 def watch_stages(clock: Clock) -> None:
     """Times the parts of the layer loop."""
-    from pmqbench.quantization import calibrate, moments, problem, solvers, streams
+    from pmqbench.quantization import bit_allocation, block_reconstruction, calibrate, moments, problem, solvers, streams
     from pmqbench.quantization import metric as metrics
+    from pmqbench.quantization.methods import gptaq
 
     clock.watch(streams.Stream, "inputs", "forward")
     clock.watch(streams.Stream, "advance", "forward")
@@ -62,7 +63,12 @@ def watch_stages(clock: Clock) -> None:
     clock.watch(moments.TaskMoments, "finish", "moments")
     clock.watch(moments.Pool, "fold", "experts' cross terms")
     clock.watch(metrics, "factorise", "factorise")
+    clock.watch(gptaq, "asymmetric", "target")
     clock.watch(metrics.Metric, "solve", "target")
-    clock.watch(solvers, "gptq", "solve")
+    clock.watch(solvers, "round_with_feedback", "solve")
+    clock.watch(solvers, "descend", "descent")
+    clock.watch(solvers, "method_grid", "ranges")
     clock.watch(calibrate, "layer_records", "records")
+    clock.watch(bit_allocation, "_outputs", "sensitivities")
+    clock.watch(block_reconstruction, "reconstruct_block", "block reconstruction")
     clock.watch(problem.Problem, "expert_teacher", "read experts (in part beside the rest)")

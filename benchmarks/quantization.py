@@ -6,6 +6,7 @@ factorisations at the float64 rate. Ratios of one call compare; seconds of two c
 
     python -m benchmarks.quantization --against featcal reference           # B/32, 8 experts, 256 samples each
     python -m benchmarks.quantization --model vit-l-14 --experts 20 --blocks 1
+    python -m benchmarks.quantization --blocks 1 --methods qronos 'gptq descent_passes=3 refit_scales=true'
     python -m benchmarks.quantization --solver                              # one layer of 768 x 3072
     python -m benchmarks.quantization --against llm-compressor --llm-compressor-python /venv/bin/python
 """
@@ -13,6 +14,7 @@ factorisations at the float64 rate. Ratios of one call compare; seconds of two c
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -28,11 +30,15 @@ from benchmarks.clock import Clock, synchronise, watch_stages
 from benchmarks.shapes import MODELS, experts, first_blocks, inputs, merge_models, write_models
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json, write_json
+from pmqbench.options import build_options
 from pmqbench.provenance import peak_memory_mb
+from pmqbench.quantization.base import QUANTIZERS, Quantizer
 
 RUNS = {
     "epmq": "E-PMQ",
     "gptq": "GPTQ",
+    "mixed": "mixed bits of GPTQ",
+    "autoround": "AutoRound towards the experts",
     "featcal": "FeatCal's style, no rounding",
     "reference": "GPTQ, reference loop",
     "llm-compressor": "GPTQ, llm-compressor",
@@ -83,11 +89,10 @@ def reads_encoder(layer: str) -> bool:
 
 def run(options: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
     """One run in this process; what it took."""
-    from pmqbench.quantization.base import QUANTIZERS
     from pmqbench.quantization.calibrate import quantize_model
     from pmqbench.torch_setup import start_torch
 
-    device = start_torch(options.threads)
+    device, method = start_torch(options.threads), None
     family_name, config = MODELS[options.model][0], first_blocks(MODELS[options.model][1], options.blocks)
     family, tasks = FAMILIES.get(family_name)(), task_names(options)
     calibration = {task: inputs(family_name, config, options.samples, options.batch, seed) for seed, task in enumerate(tasks)}
@@ -106,7 +111,7 @@ def run(options: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
         from pmqbench.quantization.packing import save_packed
 
         watch_stages(clock)
-        method = QUANTIZERS.get(name)(calibration_samples=options.samples)
+        method = parsed_method(name, options.samples)
         with clock.stage("rest"):
             quantized = quantize_model(model, method, calibration, given, progress=False)
         with clock.stage("write"):
@@ -121,8 +126,30 @@ def run(options: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
         "device": device,
         "stages": dict(clock.seconds),
         "rates": {dtype: median(rate[dtype] for rate in rates) for dtype in rates[0]},
-        "work": work(model, token_counts(model, calibration), len(tasks) if name == "epmq" else 0),
+        "work": work(model, token_counts(model, calibration), len(tasks) if taught(method) else 0),
     }
+
+
+def parsed_method(text: str, samples: int) -> Quantizer:
+    """The method of "NAME option=value ...", values in JSON (text without quotes); ConfigError for options it does not have."""
+    name, *given = text.split()
+    options = {key: parsed_value(value) for key, _, value in (part.partition("=") for part in given)}
+    drawn = {"calibration_samples": samples} if QUANTIZERS.get(name).calibrated else {}
+    return build_options(QUANTIZERS, name, drawn | options, text)
+
+
+def parsed_value(text: str) -> Any:
+    """A JSON value, or the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def taught(method: Quantizer | None) -> bool:
+    """Whether cross moments with a teacher are collected for a method."""
+    sampling = method.sampling() if method else None
+    return sampling is not None and sampling.teacher is not None
 
 
 def token_counts(model: Any, calibration: dict[str, list[Any]]) -> dict[str, int]:
@@ -143,7 +170,7 @@ def task_names(options: argparse.Namespace) -> list[str]:
 
 def table(options: argparse.Namespace, name: str, figures: dict[str, Any], floor: float) -> str:
     """A run's lines: every stage with its share of the needed FLOP, and the whole against the floor."""
-    lines = [f"\n{RUNS[name]}: {figures['seconds']:.1f} s, {figures['mb'] / 1000:.2f} GB peak, {figures['device']}"]
+    lines = [f"\n{RUNS.get(name, name)}: {figures['seconds']:.1f} s, {figures['mb'] / 1000:.2f} GB peak, {figures['device']}"]
     if rates := figures.get("rates"):
         lines.append(f"  matrix rate {rates['float32'] / 1e9:.0f} GFLOP/s (float32), {rates['float64'] / 1e9:.0f} (float64)")
     for stage, seconds in sorted(figures.get("stages", {}).items(), key=lambda item: -item[1]):
@@ -165,7 +192,8 @@ def compare_solvers(threads: int) -> str:
     import torch
 
     from benchmarks.baselines import reference_columns, reference_factor
-    from pmqbench.quantization.grid import fit_grid
+    from pmqbench.quantization.descent import descended, refitted, row_losses
+    from pmqbench.quantization.grid import LayerCodes, fit_grid
     from pmqbench.quantization.metric import factorise
     from pmqbench.quantization.solvers import gptq
     from pmqbench.torch_setup import start_torch
@@ -180,7 +208,11 @@ def compare_solvers(threads: int) -> str:
         "reference, factorisation": lambda: reference_factor(second.clone()),
         "ours, columns": lambda: gptq(weight, metric, grid),
         "reference, columns": lambda: reference_columns(weight, upper),
+        "a pass of descent": lambda: descended(codes, weight, metric),
+        "refitted scales": lambda: refitted(codes, weight, metric),
+        "J of each row": lambda: row_losses(codes, weight, metric),
     }
+    codes = LayerCodes.of(grid, gptq(weight, metric, grid))
     taken: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(6):
         for name, part in parts.items():
@@ -209,6 +241,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, help="only so many blocks (all)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (all)")
     parser.add_argument("--against", nargs="*", choices=[name for name in RUNS if name != "epmq"], default=[])
+    parser.add_argument("--methods", nargs="*", default=[], help="further methods, each as 'NAME option=value ...'")
     parser.add_argument("--llm-compressor-python", default="", help="Python of an environment that has llm-compressor")
     parser.add_argument("--solver", action="store_true", help="compare the solvers of one layer alone")
     parser.add_argument("--worker", nargs=2, metavar=("RUN", "FOLDER"), help=argparse.SUPPRESS)
@@ -230,7 +263,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         worker(["-m", "benchmarks.quantization", *sys.argv[1:], "--worker", "write", folder])
         floor, ours = 0.0, 0.0
-        for name in ("epmq", *options.against):
+        for name in ("epmq", *options.against, *options.methods):
             if name == "llm-compressor":
                 script = [options.llm_compressor_python, str(Path(__file__).with_name("llm_compressor.py"))]
                 subprocess.run(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, relevance
+from jsonschema.validators import extend
 
 from pmqbench.errors import ConfigError, did_you_mean
 from pmqbench.registry import Registry
@@ -34,10 +35,13 @@ BOUNDS = {
 }
 SHOWN = 60  # characters of a wrong value that messages show
 
+_TYPES = Draft202012Validator.TYPE_CHECKER.redefine("array", lambda _, value: isinstance(value, list | tuple))
+Validator = extend(Draft202012Validator, type_checker=_TYPES)  # a built method's options have tuples for lists
+
 
 def check_schema(value: Any, schema: Mapping[str, Any], where: str) -> None:
     """Raises ConfigError for the most telling violation of `schema`; `where` is the key path of `value`."""
-    errors = list(Draft202012Validator(dict(schema)).iter_errors(value))
+    errors = list(Validator(dict(schema)).iter_errors(value))
     if errors:
         raise _explain(_nearest(errors), where)
 

@@ -29,7 +29,7 @@ def main(job):
     merged = quantize_model(model, method.solver(), calibration, experts, base=origin)
     family.save(folder, merged.tensors, base, {"recipe": plan["recipe"]["method"]})
     inputs = {"base": base / family.weights_file, **weights_of(family, plan)}
-    costs = Costs(calibration_samples=method.calibration_samples)
+    costs = Costs(calibration_samples=max(counts.values()))
     made_of = plan["recipe"] | {"calibration_samples": counts}
     finish_model(job, family, folder, Made(made_of, inputs, started, costs=costs), "merged model")
 

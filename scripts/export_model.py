@@ -5,7 +5,7 @@ from pathlib import Path
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json
 from pmqbench.jobs import run_job
-from pmqbench.quantization.export import export_model
+from pmqbench.quantization.export import export_model, exported_weights
 from pmqbench.records import read_record
 from pmqbench.reporting.model_card import Card, Origin, model_card
 
@@ -20,28 +20,29 @@ def main(job):
     origins = {
         task: Origin.of(read_json(path), f"expert {task}") for task, path in zip(plan["tasks"], job.input.experts, strict=True)
     }
-    card = Card(
-        loader=deployed.loader,
-        arguments=deployed.arguments,
-        merge=merged["recipe"],
-        quantizer=quantizer,
-        seed=manifest["recipe"]["seed"],
-        base=Origin.of(read_json(base / "manifest.json"), "base"),
-        experts=origins,
-        rows={
-            label: {record.task: record for record in map(read_record, job.input[name])}
-            for name, label in (
-                ("own_records", "this model"),
-                ("merged_records", "merged, full precision"),
-                ("expert_records", "experts, each on its own task"),
-                ("base_records", "pre-trained base"),
-            )
-        },
-        size_bytes=Path(job.input.packed).stat().st_size,
-        full_bytes=merged["size_bytes"],
-        made=manifest,
-    )
-    export_model(Path(plan["folder"]), Path(job.input.packed), deployed, quantizer["options"], model_card(card))
+    with exported_weights(Path(job.input.packed), deployed, quantizer["options"]) as weights:
+        card = Card(
+            loader=deployed.loader,
+            arguments=deployed.arguments,
+            merge=merged["recipe"],
+            quantizer=quantizer,
+            seed=manifest["recipe"]["seed"],
+            base=Origin.of(read_json(base / "manifest.json"), "base"),
+            experts=origins,
+            rows={
+                label: {record.task: record for record in map(read_record, job.input[name])}
+                for name, label in (
+                    ("own_records", "this model"),
+                    ("merged_records", "merged, full precision"),
+                    ("expert_records", "experts, each on its own task"),
+                    ("base_records", "pre-trained base"),
+                )
+            },
+            size_bytes=weights.stat().st_size,
+            full_bytes=merged["size_bytes"],
+            made=manifest,
+        )
+        export_model(Path(plan["folder"]), weights, deployed, quantizer["options"], model_card(card))
 
 
 run_job(main, snakemake)

@@ -27,7 +27,6 @@ def main(job):
         recipe["options"] = recipe["options"] | choice["chosen"]
         method = quantizer_of(recipe)
         costs = before + Costs.from_manifest(choice)
-        costs += Costs(calibration_samples=method.calibration_samples) if method.calibrated else Costs()
         for model in wanted["models"]:
             started = time.perf_counter()
             folder, seed = Path(model["folder"]), model["seed"]
@@ -38,7 +37,8 @@ def main(job):
             size = save_packed(folder / "packed.safetensors", quantized.tensors, quantized.codes)
             write_json(folder / "layers.json", quantized.records)
             made_of = {"quantizer": recipe, "seed": seed, "calibration_samples": counts}
-            write_manifest(job, folder, Made(made_of, inputs, started, size, device, costs))
+            seen = Costs(calibration_samples=max(counts.values(), default=0))
+            write_manifest(job, folder, Made(made_of, inputs, started, size, device, costs + seen))
 
 
 run_job(main, snakemake)

@@ -39,7 +39,8 @@ def main(job):
     size = save_packed(folder / "packed.safetensors", refined.tensors, refined.codes)
     write_json(folder / "layers.json", refined.records)
     write_json(folder / "curve.json", refined.curve)
-    costs = Costs.from_manifest(read_json(start / "manifest.json")) + Costs(calibration_samples=method.calibration_samples)
+    costs = Costs.from_manifest(read_json(start / "manifest.json")) + Costs(calibration_samples=max(counts.values()))
+    started = min(started, time.perf_counter() - refined.curve[-1]["seconds"])  # a run that went on took longer than this job
     write_manifest(job, folder, Made(made_of, inputs, started, size, device, costs))
 
 

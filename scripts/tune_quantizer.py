@@ -29,8 +29,8 @@ def main(job):
         def values(candidate, recipe=wanted["recipe"]):
             nonlocal seen
             method = quantizer_of(recipe | {"options": recipe["options"] | candidate})
-            calibration = draw(family, plan, method.calibration_samples, SEED)[0] if method.calibrated else {}
-            seen = max(seen, method.calibration_samples if method.calibrated else 0)
+            calibration, counts = draw(family, plan, method.calibration_samples, SEED) if method.calibrated else ({}, {})
+            seen = max([seen, *counts.values()])
             model = family.build(merged, "merged model").to(device)
             quantize_model(model, method, calibration, experts, base=base)
             return validation.values(model, str(candidate))

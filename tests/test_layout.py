@@ -26,11 +26,15 @@ class Wildcards(SimpleNamespace):
         return getattr(self, name, default)
 
 
+# One recipe a method but for E-PMQ's two.
+SINGLE = MINI | {"bits": [4], "targets": {}}
+
+
 def stages(config=MINI, made=None):
     return Stages(Layout(load_suite(config)), (made or {}).get)
 
 
-def quantizations(config=MINI, made=None):
+def quantizations(config=SINGLE, made=None):
     return Quantizations(stages(config, made))
 
 
@@ -49,6 +53,11 @@ def made_of(quantizations, path):
     return manifests | {f"results/merged/{merge}/manifest.json": stages.merge_code(Wildcards(merge=merge))}
 
 
+def evaluated(quantizations, model):
+    """The first record of a model, made by today's code."""
+    return {quantizations.layout.record_files(model)[0]: Evaluations(quantizations).code()}
+
+
 def test_seeds_share_a_job_until_one_of_them_is_there():
     first = quantizations()
     path, models = calibrated(first)
@@ -62,7 +71,7 @@ def test_seeds_share_a_job_until_one_of_them_is_there():
     assert path in quantizations(made=one).in_one_job  # the seed is there, but what it is made of is not
     stale = {f"{model.folder}/manifest.json": "old" for model in models}
     assert path in quantizations(made=made_of(first, path) | stale).in_one_job
-    large = quantizations(MINI | {"batch_jobs": False})
+    large = quantizations(SINGLE | {"batch_jobs": False})
     assert large.in_one_job == Evaluations(large).in_one_job == []
 
 
@@ -80,21 +89,76 @@ def test_records_share_a_job_until_one_of_them_is_there():
     first = quantizations()
     path, models = calibrated(first)
     made = made_of(first, path) | {f"{m.folder}/manifest.json": first.quantizer_code(m.quantizer) for m in models}
+    made |= evaluated(first, first.layout.merged_model(models[0].merge))  # else one job evaluates all of the merge
     quantized = Evaluations(quantizations(made=made))
     assert path in quantized.in_one_job
     record = {first.layout.record_files(models[0])[1]: quantized.code()}
-    evaluated = Evaluations(quantizations(made=made | record))
-    assert path not in evaluated.in_one_job
-    assert {model.id for model in models} <= set(evaluated.alone())
+    partly = Evaluations(quantizations(made=made | record))
+    assert path not in partly.in_one_job
+    assert {model.id for model in models} <= set(partly.alone())
     assert not {model.id for model in models} & set(quantized.alone())
+
+
+def test_a_methods_recipes_of_a_merge_share_a_job_until_one_of_them_is_there():
+    first = quantizations(MINI | {"targets": {}})
+    assert {batch.method: len(batch.recipes) for batch in first.batches} == {"gptq": 2, "awq": 2, "epmq": 4}
+    assert {batch.method: len(batch.recipes) for batch in first.tuning_batches} == {"epmq": 4}
+    assert first.in_one_job == first.one_by_one() == first.tuned() == []
+    batch = first.batches[0]
+    plan = first.batch_plan(batch)(Wildcards(merge=batch.merges[1]), None)
+    assert [recipe["recipe"]["options"]["bits"] for recipe in plan["recipes"]] == [4, 2]
+    assert len(first.seed_files(batch)) == 2 * 3 * len(first.layout.quantized_files(""))
+    path, models = calibrated(first)
+    made = made_of(first, path) | {f"{models[0].folder}/manifest.json": first.quantizer_code(models[0].quantizer)}
+    some = quantizations(MINI | {"targets": {}}, made)
+    assert models[0].merge.id not in some.batches[0].merges
+    assert path in some.one_by_one()
+    assert some.in_one_job == [f"{models[0].merge.id}/{batch.recipes[1].id}"]
+    tuned = first.layout.quantized[first.tuning_batches[0].paths()[0]][0]
+    choice = {f"results/quantized/{tuned.merge.id}/{tuned.quantizer.id}/tuning.json": first.choice_code(tuned.quantizer)}
+    chosen = quantizations(MINI | {"targets": {}}, choice)
+    assert tuned.merge.id not in chosen.tuning_batches[0].merges
+    assert len(chosen.tuned()) == 4
+    large = quantizations(MINI | {"targets": {}, "batch_jobs": False})
+    assert large.batches == large.tuning_batches == []
+
+
+def test_a_merge_is_evaluated_in_one_job_until_a_record_of_it_is_there():
+    first = quantizations(MINI | {"targets": {}})
+    merges = Evaluations(first).by_merge
+    assert {len(models) for models in merges.values()} == {1 + 2 + 2 * 3 * 4}
+    assert not any(model.refinement for models in merges.values() for model in models)
+    merge, models = next(iter(merges.items()))
+    some = Evaluations(quantizations(MINI | {"targets": {}}, evaluated(first, models[5])))
+    assert some.by_merge.keys() == merges.keys() - {merge}
+    assert models[0].id in some.alone()
+    assert Evaluations(quantizations(MINI | {"targets": {}, "batch_jobs": False})).by_merge == {}
+
+
+def test_a_refinement_starts_from_the_model_of_its_seed():
+    first = quantizations(MINI | {"targets": {}})
+    path = first.refined()[0]
+    model = first.layout.refined[path][1]
+    plan = first.refine_plan(Wildcards(quantized=path, seed="1"), None)
+    assert (plan["folder"], plan["seed"]) == (model.folder, 1)
+    assert plan["start"] == f"{model.folder.rpartition('/')[0].rpartition('/')[0]}/seed-1"
+    unseeded = copy.deepcopy(MINI | {"targets": {}})
+    unseeded["quantizers"]["distilled"]["method"] = "rtn"
+    other = quantizations(unseeded)
+    path = other.refined()[0]
+    assert (
+        other.refine_plan(Wildcards(quantized=path, seed="1"), None)["start"] == f"results/quantized/{path.rpartition('/')[0]}"
+    )
 
 
 def test_a_plan_names_what_the_job_makes():
     first = quantizations()
     path, models = calibrated(first, "epmq")
     plan = first.quantizer_plan(Wildcards(quantized=path), None)
-    assert [(model["folder"], model["seed"]) for model in plan["models"]] == [(m.folder, m.seed) for m in models]
-    alone = first.quantizer_plan(Wildcards(quantized=path, seed="1"), None)
+    (recipe,) = plan["recipes"]
+    assert [(model["folder"], model["seed"]) for model in recipe["models"]] == [(m.folder, m.seed) for m in models]
+    assert recipe["tuning"] == f"results/quantized/{path}/tuning.json"
+    (alone,) = first.quantizer_plan(Wildcards(quantized=path, seed="1"), None)["recipes"]
     assert [model["seed"] for model in alone["models"]] == [1]
     assert list(plan["experts"]) == MINI["tasks"]
     evaluation = Evaluations(first).plan(Wildcards(quantized=path), None)

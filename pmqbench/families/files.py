@@ -35,6 +35,7 @@ class Deployed:
         config: its config.json.
         files: what else belongs into its folder, processor or tokenizer, as text by name.
         unquantized: linear modules that no method quantizes.
+        runs_packed: whether transformers' model can hold packed linear layers until its first forward pass.
     """
 
     loader: str
@@ -42,6 +43,7 @@ class Deployed:
     files: Mapping[str, str] = field(default_factory=dict)
     unquantized: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    runs_packed: bool = True
 
 
 class ModelFiles(ABC):

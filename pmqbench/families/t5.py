@@ -68,7 +68,8 @@ class T5(ModelFiles):
         """As T5ForConditionalGeneration; what transformers left out of a config as its default stays left out."""
         config = read_object(Path(folder) / CONFIG) | {"architectures": ["T5ForConditionalGeneration"]}
         tokenizer = (Path(base) / TOKENIZER).read_text(encoding="utf-8")
-        return Deployed("T5ForConditionalGeneration", config, {TOKENIZER: tokenizer}, ("lm_head",))
+        # It reads its weights' type before it runs, which packed layers do not have.
+        return Deployed("T5ForConditionalGeneration", config, {TOKENIZER: tokenizer}, ("lm_head",), runs_packed=False)
 
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         """Of the encoder's blocks, then of the decoder's."""

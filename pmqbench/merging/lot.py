@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pmqbench.families.base import Block, Group
     from pmqbench.merging.engine import Models
     from pmqbench.quantization.base import Quantizer
-    from pmqbench.quantization.calibrate import Run
     from pmqbench.quantization.problem import Problem, Solution
+    from pmqbench.quantization.run import Run
 
 
 @MERGERS.register("lot")

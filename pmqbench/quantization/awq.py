@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pmqbench.families.base import Block, BlockModel, Group
 from pmqbench.quantization.base import UNROUNDED, Quantizer
-from pmqbench.quantization.calibrate import Run
 from pmqbench.quantization.grid import Grid, GroupError, fit_grid
 from pmqbench.quantization.problem import Problem
+from pmqbench.quantization.run import Run
 from pmqbench.quantization.solvers import method_grid
 from pmqbench.quantization.streams import Stream, state_tensors
 

@@ -7,7 +7,7 @@ A calibrated method is a pair (target, metric) and a rounding solver; its `solve
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -20,9 +20,9 @@ from pmqbench.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pmqbench.families.base import Block, Group
-    from pmqbench.quantization.calibrate import Run
-    from pmqbench.quantization.problem import Problem, Solution
+    from pmqbench.families.base import Block, BlockModel, Group
+    from pmqbench.quantization.problem import Expert, Problem, Solution
+    from pmqbench.quantization.run import Run
 
 UNROUNDED = 16  # bits at which a method stops after its target: the continuous relaxation
 
@@ -49,6 +49,8 @@ class Sampling:
         absolute: also collect mean |x|.
         precision: of the blocks' forward passes; moments and solves stay float32 and float64.
         probe_samples: samples a task kept apart, at full precision, for searches that run whole blocks.
+        block_outputs: whose outputs of every block, on its own inputs, the method asks for: each task's expert's, the merged
+            model's at full precision, or nobody's. For methods that `reconstruct`.
     """
 
     sequential: Literal["group", "block", "none"] = "group"
@@ -62,6 +64,7 @@ class Sampling:
     norms: Literal["before", "after"] = "before"
     absolute: bool = False
     probe_samples: int = 0
+    block_outputs: Literal["experts", "merged"] | None = None
     precision: Precision = "float32"
 
 
@@ -91,6 +94,20 @@ class Quantizer(ABC):
         """Whether the options ask for the weights of the base that the experts were tuned from."""
         return False
 
+    def check(self, where: str) -> None:  # noqa: B027 - most methods' schemas say all
+        """Raises ConfigError for options that contradict each other; `where` is the config key path of the recipe."""
+
+    def prepare(
+        self,
+        model: BlockModel,
+        calibration: Mapping[str, Sequence[Any]],
+        experts: Mapping[str, Expert],
+        progress: bool,
+        base: Expert | None,
+    ) -> Quantizer:
+        """The method that quantizes `model`: itself, or one that looked at the model first; arguments of `quantize_model`."""
+        return self
+
     def sampling(self) -> Sampling | None:
         """What the loop collects before `solve`; None for a method that sees no data."""
         return None
@@ -105,6 +122,13 @@ class Quantizer(ABC):
     @abstractmethod
     def solve(self, problem: Problem) -> Solution:
         """The quantized weights of a stack of layers that share their input."""
+
+    def reconstruct(self, run: Run, block: Block, solved: list[tuple[Problem, Solution]]) -> None:  # noqa: B027
+        """May change solutions and put them in place, once all layers solved together are, and before the streams move on.
+
+        With `Sampling.sequential` "block" these are the block's, and the student's states stand before it. With
+        `Sampling.block_outputs` those of `run.reference` stand behind it.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -16,22 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pmqbench.checkpoints import check_finite
-from pmqbench.errors import DataError
 from pmqbench.families.base import Block, BlockModel, Group
-from pmqbench.quantization.base import Quantizer, Sampling, check_group_size
+from pmqbench.quantization.base import Quantizer, check_group_size
 from pmqbench.quantization.grid import LayerCodes
 from pmqbench.quantization.layer_record import layer_records
 from pmqbench.quantization.moments import Pool, TaskMoments, Teacher
-from pmqbench.quantization.problem import Expert, Problem, Solution, stack
-from pmqbench.quantization.streams import (
-    Stream,
-    ahead,
-    expert_blocks,
-    expert_stream,
-    first_samples,
-    merged_stream,
-    sample_count,
-)
+from pmqbench.quantization.problem import Expert, Problem, Solution, place, stack, stack_bias
+from pmqbench.quantization.run import Run, start
+from pmqbench.quantization.streams import ahead
 
 __all__ = ["Expert", "QuantizedModel", "quantize_model"]
 log = logging.getLogger(__name__)
@@ -52,45 +44,6 @@ class QuantizedModel:
     tensors: dict[str, Tensor]
     codes: dict[str, LayerCodes]
     records: list[dict[str, Any]]
-
-
-@dataclass
-class Run:
-    """A quantization in progress. Streams are None where the method needs none; they stand before `stages` of a block.
-
-    The moments are of the inputs that `source` has: the student itself, or the experts (`Sampling.inputs`).
-    """
-
-    model: BlockModel
-    method: Quantizer
-    sampling: Sampling | None
-    experts: Mapping[str, Expert]
-    base: Expert | None = None
-    student: Stream | None = None
-    source: Stream | None = None
-    teacher: Stream | None = None
-    probe: Stream | None = None
-    stages: range = range(1)
-    codes: dict[str, LayerCodes] = field(default_factory=dict)
-    records: list[dict[str, Any]] = field(default_factory=list)
-
-    def enter(self, task: str, block: Block) -> None:
-        """Readies source and teacher for the task's states."""
-        for stream in (self.source, self.teacher):
-            if stream is not None:
-                stream.enter(task, block)
-
-    def inputs(self, stream: Stream, task: str, index: int, block: Block, layers: Sequence[str]) -> dict[str, Tensor]:
-        """The inputs of `layers`, which the current stages run, for one batch of a stream; a teacher's after `enter`."""
-        return stream.inputs(block, self.stages, stream.states[task][index], layers)
-
-    def advance(self, block: Block) -> None:
-        """Runs every stream through the current stages, unless nobody reads what comes out."""
-        if block is self.model.blocks[-1] and self.stages.stop == block.stages:
-            return
-        for stream in (self.student or self.source, self.teacher, self.probe):
-            if stream is not None:
-                stream.advance(block, self.stages)
 
 
 def quantize_model(
@@ -119,8 +72,9 @@ def quantize_model(
     names = [layer for block in model.blocks for group in block.groups for layer in group.layers]
     shapes = {name: tuple(model.get_submodule(name).weight.shape) for name in names}
     check_group_size(shapes, method.group_size, "quantization: group_size")
+    method = method.prepare(model, calibration, experts, progress, base)
     with torch.no_grad(), tqdm(total=len(names), desc="layers", unit="layer", disable=None if progress else True) as bar:
-        run = _start(model, method, calibration, experts, base)
+        run = start(model, method, calibration, experts, base)
         for block in model.blocks:
             done = len(run.records)
             _quantize_block(run, block, bar)
@@ -129,61 +83,6 @@ def quantize_model(
         record["index"] = index
     tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     return QuantizedModel(tensors, run.codes, run.records)
-
-
-def _start(
-    model: BlockModel,
-    method: Quantizer,
-    calibration: Mapping[str, Sequence[Any]],
-    experts: Mapping[str, Expert],
-    base: Expert | None = None,
-) -> Run:
-    sampling = method.sampling()
-    if method.uses_base and base is None:
-        raise DataError("the method needs the base's weights.", where="base", remedy="Give the base that experts stem from.")
-    run = Run(model, method, sampling, experts, base if method.uses_base else None)
-    if sampling is None:
-        return run
-    _check_calibration(calibration)
-    missing = sorted(set(calibration) - set(experts))
-    if sampling.teacher == "experts" and missing:
-        raise DataError(
-            f"no expert for {', '.join(missing)}.", where="calibration", remedy="Every calibration task needs its expert."
-        )
-    _start_streams(run, sampling, calibration)
-    return run
-
-
-def _start_streams(run: Run, sampling: Sampling, calibration: Mapping[str, Sequence[Any]]) -> None:
-    model, device = run.model, _device(run.model)
-    if sampling.inputs == "expert":
-        run.source = expert_stream(run.experts, calibration, device, sampling.precision)
-    else:
-        states = {task: [model.embed(batch) for batch in batches] for task, batches in calibration.items()}
-        run.student = run.source = Stream(model, states, precision=sampling.precision)
-        if sampling.inputs == "expert_block":
-            run.source = expert_blocks(run.experts, run.student, device)
-    if sampling.teacher is not None and sampling.teacher_share > 0:
-        by_experts = sampling.teacher == "experts"
-        run.teacher = (
-            expert_stream(run.experts, calibration, device, sampling.precision) if by_experts else merged_stream(run.student)
-        )
-    if sampling.probe_samples:
-        first = {task: first_samples(batches[0], sampling.probe_samples) for task, batches in calibration.items()}
-        run.probe = Stream(model, {task: [model.embed(batch)] for task, batch in first.items()})
-
-
-def _check_calibration(calibration: Mapping[str, Sequence[Any]]) -> None:
-    if not calibration:
-        raise DataError("there is no calibration task.", where="calibration", remedy="Give at least one task.")
-    for task, batches in calibration.items():
-        if not batches or any(sample_count(batch) == 0 for batch in batches):
-            what = "the calibration set is empty or has an empty batch."
-            raise DataError(what, where=f"calibration of {task}", remedy="Check its data set.")
-
-
-def _device(model: BlockModel) -> torch.device:
-    return next(model.parameters()).device
 
 
 def _quantize_block(run: Run, block: Block, bar: tqdm) -> None:
@@ -219,14 +118,23 @@ def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], bar
         run.method.rescale(run, block, problems)  # foldings are exact: what follows sees the same outputs
         if run.sampling is not None and advance_first:
             run.advance(block)
-        shared = (perf_counter() - began) / len(problems)
+        shared, solved = (perf_counter() - began) / len(problems), []
         for problem in problems:
             began = perf_counter()
             solution = run.method.solve(problem)
             problem.seconds = shared + perf_counter() - began
-            _install(run, block, problem, solution)
+            place(problem, solution)
+            solved.append((problem, solution))
             bar.update(len(problem.names))
         _replace(run.model, waiting)
+        began = perf_counter()
+        if run.reference is not None:
+            run.reference.advance(block, run.stages)
+        run.method.reconstruct(run, block, solved)
+        shared = (perf_counter() - began) / len(problems)
+        for problem, solution in solved:
+            problem.seconds += shared
+            _record(run, block, problem, solution)
     if run.sampling is not None and not advance_first:
         run.advance(block)
 
@@ -252,6 +160,7 @@ def _problem(run: Run, block: Block, group: Group, names: tuple[str, ...]) -> Pr
     merged = stack([module.weight for module in modules])
     clipped = [torch.full((len(m.weight),), n not in block.score_layers) for n, m in zip(names, modules, strict=True)]
     problem = Problem(group, names, modules, ", ".join(names), merged, torch.cat(clipped).to(merged.device))
+    problem.merged_bias = stack_bias([module.bias for module in modules])
     problem.base = problem.expert_teacher(run.base) if run.base else None
     return problem
 
@@ -292,17 +201,11 @@ def _teacher(run: Run, task: str, problem: Problem) -> Teacher | None:
     return problem.expert_teacher(run.experts[task]) if run.sampling.teacher == "experts" else problem.merged_teacher()
 
 
-def _install(run: Run, block: Block, problem: Problem, solution: Solution) -> None:
-    """Writes the records, then the solution into the model."""
-    check_finite(solution.weight, f"quantized {problem.where}")
+def _record(run: Run, block: Block, problem: Problem, solution: Solution) -> None:
+    """Keeps the records and codes of what is in place."""
     run.records += layer_records(run.method, problem, solution, run.experts, block.name)
-    for name, module, (start, stop) in zip(problem.names, problem.modules, problem.rows(), strict=True):
-        # Parameters are replaced, never written into: a loaded tensor may be a view of its checkpoint's memory map.
-        module.weight.data = solution.weight[start:stop].clone()
-        if solution.bias is not None:
-            module.bias.data = solution.bias[start:stop].clone()
-        if solution.codes is not None:
-            run.codes[name] = solution.codes.rows(start, stop)
+    if solution.codes is not None:
+        run.codes |= {name: solution.codes.rows(*rows) for name, rows in zip(problem.names, problem.rows(), strict=True)}
     for remedy in solution.remedies:
         log.warning("%s: %s", problem.where, remedy)
 

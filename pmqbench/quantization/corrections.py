@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pmqbench.families.base import Block, Group
-from pmqbench.quantization.calibrate import Run
 from pmqbench.quantization.moments import Moments
+from pmqbench.quantization.run import Run
 
 
 def fitted_bias(weight: Tensor, anchor_bias: Tensor, moments: Moments, anchor: float) -> Tensor:

@@ -1,16 +1,16 @@
 """What can follow a solver in the same file format: coordinate descent over the codes, and scales refitted to them.
 
-Both lower J(Q) = tr((Q - W*) H_a (Q - W*)^T) with W* the target and H_a the metric. J is a sum over output rows, and a row for
-which a step brings nothing (in float64) keeps what it had, so that J never rises.
+Both lower J(Q) = tr((Q - W*) H_a (Q - W*)^T) with W* the target and H_a the metric. J is a sum over output rows, and a row that
+does not lose less in the end, in float64, keeps what the solver gave it: J never rises.
 
 - Coordinate descent (QuantEase: Behdin et al., arXiv 2309.01885; `allbal` in the code of QuIP, arXiv 2307.13304): input by
   input, q_j <- the grid point nearest to q_j - ((Q - W*) H_a)_j / (H_a)_jj, the exact minimum over code j.
-- Scales: J is quadratic in the scales of a row, J's minimum over them a linear system with one unknown per group.
+- Scales: J is quadratic in the scales of a row, its minimum over them a linear system with one unknown per group.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,38 +21,6 @@ from pmqbench.quantization.metric import Metric
 
 LEAST_GAIN = 1e-3  # share of J by which a pass must lower it for another one to follow
 SYSTEM_VALUES = 2**24  # values of the rows' linear systems held at once
-
-
-@dataclass(frozen=True)
-class _Point:
-    """Codes with their weight (out, in), pull = (Q - W*) H_a (out, in) in float64, and J of each row (out,)."""
-
-    stored: LayerCodes
-    weight: Tensor
-    pull: Tensor
-    loss: Tensor
-
-    @classmethod
-    def of(cls, stored: LayerCodes, target: Tensor, metric: Metric) -> _Point:
-        weight = stored.weight()
-        error = weight.double() - target
-        pull = metric.times(error)
-        return cls(stored, weight, pull, (pull * error).sum(1))
-
-    def best(self, other: _Point) -> _Point:
-        """The rows of `other` where they lose less, of this elsewhere."""
-        better = (other.loss < self.loss)[:, None]
-
-        def choose(mine: Tensor, its: Tensor) -> Tensor:
-            return torch.where(better, its, mine)
-
-        stored = replace(
-            self.stored,
-            codes=choose(self.stored.codes, other.stored.codes),
-            scale=choose(self.stored.scale, other.stored.scale),
-        )
-        parts = [choose(mine, its) for mine, its in ((self.weight, other.weight), (self.pull, other.pull))]
-        return _Point(stored, *parts, torch.minimum(self.loss, other.loss))
 
 
 def descend(stored: LayerCodes, target: Tensor, metric: Metric, passes: int, refit: bool) -> LayerCodes:
@@ -67,35 +35,44 @@ def descend(stored: LayerCodes, target: Tensor, metric: Metric, passes: int, ref
     """
     if not (passes or refit):
         return stored
-    point = _Point.of(stored, target, metric)
+    before, found = row_losses(stored, target, metric), stored
+    loss = float(before.sum())
     for _ in range(passes):
-        before = float(point.loss.sum())
-        if refit:
-            point = point.best(_Point.of(_refitted(point, metric), target, metric))
-        point = point.best(_Point.of(_descended(point, target, metric), target, metric))
-        if float(point.loss.sum()) >= (1 - LEAST_GAIN) * before:
+        found, by_scales = refitted(found, target, metric) if refit else (found, 0.0)
+        found, by_codes = descended(found, target, metric)
+        loss -= by_scales + by_codes
+        if by_scales + by_codes < LEAST_GAIN * loss:
             break
     if refit:
-        point = point.best(_Point.of(_refitted(point, metric), target, metric))
-    return point.stored
+        found, _ = refitted(found, target, metric)
+    better = (row_losses(found, target, metric) < before)[:, None]
+    codes = torch.where(better, found.codes, stored.codes)
+    return replace(stored, codes=codes, scale=torch.where(better, found.scale, stored.scale))
 
 
-def _descended(point: _Point, target: Tensor, metric: Metric) -> LayerCodes:
-    """One pass over all inputs, a block at a time.
+def row_losses(stored: LayerCodes, target: Tensor, metric: Metric) -> Tensor:
+    """J of each row (out,), in float64."""
+    error = stored.weight().double() - target
+    return (metric.times(error) * error).sum(1)
+
+
+def descended(stored: LayerCodes, target: Tensor, metric: Metric) -> tuple[LayerCodes, float]:
+    """One pass over all inputs, a block at a time, and by how much J fell.
 
     With G_kj = H_kj / H_kk and e the error Q - W*, code k should lie at u_k = -sum_{j != k} G_kj e_j, relative to W*; inside a
     block e_j of j < k is new. Let r = u - e be what rounding leaves, L the part of G below the diagonal and a what comes from
     old errors: (I + L) u = a + L r, so u = F a + (I - F) r with F = (I + L)^-1. That is rounding with feedback, as GPTQ's, in
     which r of column j adds -F_kj r to u_k. Scaled by H_kk^1/2 the symmetric part of I + L is at least I / 2, so F is bounded
-    however singular H is.
+    however singular H is. A code that moves by d lowers J by H_kk ((r + d)^2 - r^2).
     """
-    grid = point.stored.grid()
+    grid = stored.grid()
     steps = Steps.of(grid)
     wanted = target.T.contiguous()
-    error = (point.weight - target).T.contiguous()
+    error = (stored.weight() - target).T.contiguous()
     rounded = torch.empty_like(wanted)
     groups = torch.arange(len(wanted), device=wanted.device) // (len(wanted) // len(steps.scale))
     diagonal = metric.diagonal.to(wanted.dtype)[:, None]
+    gain = torch.zeros((), dtype=torch.float64, device=wanted.device)
     for block in blocks(len(wanted)):
         share = metric.second[block] / diagonal[block]
         inside = share[:, block]
@@ -104,8 +81,11 @@ def _descended(point: _Point, target: Tensor, metric: Metric) -> LayerCodes:
         work = wanted[block] - feedback @ (share @ error)
         left = torch.empty_like(work)
         round_columns(work, feedback.T.contiguous(), steps, groups[block], rounded[block], left)
-        torch.addcmul(-wanted[block], rounded[block], steps.scale[groups[block]], out=error[block])
-    return replace(point.stored, codes=steps.codes(rounded, grid))
+        new = torch.addcmul(-wanted[block], rounded[block], steps.scale[groups[block]])
+        moved = new - error[block]
+        gain += (diagonal[block] * moved * (moved + 2 * left)).sum(dtype=torch.float64)
+        error[block] = new
+    return replace(stored, codes=steps.codes(rounded, grid)), float(gain)
 
 
 def _inverse(lower: Tensor) -> Tensor:
@@ -114,23 +94,25 @@ def _inverse(lower: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(lower.double(), identity, upper=False, unitriangular=True).to(lower.dtype)
 
 
-def _refitted(point: _Point, metric: Metric) -> LayerCodes:
-    """Least-squares scales of the codes, zero points staying as they are; rows keep theirs where one would not be positive.
+def refitted(stored: LayerCodes, target: Tensor, metric: Metric) -> tuple[LayerCodes, float]:
+    """Least-squares scales of the codes, zero points staying as they are, and by how much J fell.
 
-    With C_g the codes of group g less the zero point, zero outside of it: sum_h (C_g H_a C_h^T) d_h = -C_g pull^T, d the
-    change. A group whose codes are all zero points keeps its scale.
+    With C_g the codes of group g less the zero point, zero outside of it, and E = Q - W*, the change d of the scales solves
+    sum_h (C_g H_a C_h^T) d_h = -C_g (E H_a)^T. A group whose codes are all zero points keeps its scale, a row keeps its scales
+    where one would not be positive.
     """
-    stored = point.stored
     grid = stored.grid()
     centred = replace(grid, scale=torch.ones_like(grid.scale)).decode(stored.codes).double()
     outputs, groups = stored.scale.shape
-    gradient = (point.pull * centred).view(outputs, groups, -1).sum(-1)
+    pull = metric.times(stored.weight().double() - target)
+    gradient = (pull * centred).view(outputs, groups, -1).sum(-1)
     rows = max(1, SYSTEM_VALUES // groups**2)
     parts = zip(centred.split(rows), gradient.split(rows), strict=True)
     change = torch.cat([_scale_change(*part, metric) for part in parts])
     scale = (stored.scale + change).to(stored.scale.dtype)
     usable = (scale.isfinite() & (scale > 0)).all(1, keepdim=True)
-    return replace(stored, scale=torch.where(usable, scale, stored.scale))
+    gain = -torch.where(usable, gradient * change, 0).sum()
+    return replace(stored, scale=torch.where(usable, scale, stored.scale)), float(gain)
 
 
 def _scale_change(centred: Tensor, gradient: Tensor, metric: Metric) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pmqbench import provenance
-from pmqbench.quantization.base import Quantizer
+from pmqbench.quantization.base import UNROUNDED, Quantizer
 from pmqbench.quantization.problem import Expert, Problem, Solution
 from pmqbench.quantization.streams import ahead
 
@@ -39,7 +39,7 @@ def layer_records(
     rows = list(problem.rows())
     objective, quantization, scale = _pooled(problem, solution, weights)
     merging, own = _per_task(problem, weights, experts)
-    bias_shift = None if solution.bias is None else (solution.bias - problem.bias).square()
+    bias_shift = None if solution.bias is None else (solution.bias - problem.merged_bias).square()
     records = []
     for name, (start, stop) in zip(problem.names, rows, strict=True):
         rounding = weights["final"][start:stop] - weights["target"][start:stop]
@@ -49,7 +49,7 @@ def layer_records(
                 "layer": name,
                 "block": block,
                 "shape": [stop - start, problem.merged.shape[1]],
-                "bits": method.bits,
+                "bits": UNROUNDED if solution.codes is None else solution.codes.bits,
                 "group_size": method.group_size,
                 "symmetric": method.symmetric,
                 "tokens": problem.moments.tokens if problem.moments else None,

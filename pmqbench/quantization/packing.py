@@ -2,11 +2,13 @@
 
 A row's codes are a dense little-endian bit stream in int32 words: element i starts at bit i * bits, so odd widths straddle
 words. Codes are stored as unsigned numbers. What is not quantized stands beside them under its own name, in its own type.
+The file's metadata tell the width of every layer's codes: {"<layer>.bits": "4"}.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pmqbench.quantization.grid import LayerCodes
 
 WORD_BITS = 32
 PACKED, SCALE, ZERO, SHAPE = "weight_packed", "weight_scale", "weight_zero_point", "weight_shape"
+BITS = "bits"
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
@@ -56,7 +59,7 @@ def save_packed(path: str | Path, tensors: Mapping[str, Tensor], codes: Mapping[
     Args:
         path: the safetensors file.
         tensors: every tensor of the model, dequantized; those that `codes` gives are left out.
-        codes: by layer, all of one width; none at 16 bits.
+        codes: by layer; none at 16 bits.
 
     Returns:
         The file's size in bytes.
@@ -64,8 +67,7 @@ def save_packed(path: str | Path, tensors: Mapping[str, Tensor], codes: Mapping[
     packed = {name: tensor for name, tensor in tensors.items() if name.removesuffix(".weight") not in codes}
     for layer, coded in codes.items():
         packed |= {f"{layer}.{name}": tensor for name, tensor in packed_layer(coded).items()}
-    bits = {"bits": str(next(iter(codes.values())).bits)} if codes else {}
-    save_checkpoint(path, packed, {"format": "pt", **bits})
+    save_checkpoint(path, packed, {"format": "pt", **{f"{layer}.{BITS}": str(coded.bits) for layer, coded in codes.items()}})
     return Path(path).stat().st_size
 
 
@@ -73,10 +75,22 @@ def load_codes(path: str | Path) -> dict[str, LayerCodes]:
     """Codes by layer of a file that `save_packed` wrote; DataError for one that is missing, damaged or foreign."""
     file = Checkpoint(path)
     layers = [name.removesuffix(f".{PACKED}") for name in file.names() if name.endswith(f".{PACKED}")]
-    bits = file.metadata().get("bits")
-    if layers and bits is None:
-        raise DataError("its metadata do not say how many bits a code has.", where=str(path), remedy="Quantize again.")
-    return {layer: _unpacked_layer(file, layer, int(bits)) for layer in layers}
+    metadata = file.metadata()
+    for layer in layers:
+        if f"{layer}.{BITS}" not in metadata:
+            what = f"its metadata do not say how many bits a code of {layer} has."
+            raise DataError(what, where=str(path), remedy="Quantize again.")
+    return {layer: _unpacked_layer(file, layer, int(metadata[f"{layer}.{BITS}"])) for layer in layers}
+
+
+def widen(path: str | Path, to: Path) -> Path:
+    """Copies a file that `save_packed` wrote to `to`, with every layer's codes at the width of the widest: the same weights."""
+    codes, file = load_codes(path), Checkpoint(path)
+    bits = max(coded.bits for coded in codes.values())
+    parts = {f"{layer}.{name}" for layer in codes for name in (PACKED, SCALE, ZERO, SHAPE)}
+    others = {name: file.tensor(name) for name in file.names() if name not in parts}
+    save_packed(to, others, {layer: replace(coded, bits=bits) for layer, coded in codes.items()})
+    return to
 
 
 def _unpacked_layer(file: Checkpoint, layer: str, bits: int) -> LayerCodes:

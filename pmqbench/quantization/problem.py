@@ -57,7 +57,7 @@ class Problem:
         group: the group they are of.
         names, modules: the layers.
         where: what messages call them.
-        merged: W_merged (out, in), as the layers were before anything was changed.
+        merged, merged_bias: W_merged (out, in) and b_merged (out,) or None, as the layers were before anything was changed.
         in_scale: scales (in,) folded into the weights' columns, out_scale: factors (out,) folded into their rows; None: none.
         clipped: rows (out,) that a clip search may touch.
         base: the base's weights and biases, if the method uses them.
@@ -73,6 +73,7 @@ class Problem:
     clipped: Tensor
     in_scale: Tensor | None = None
     out_scale: Tensor | None = None
+    merged_bias: Tensor | None = None
     base: Teacher | None = None
     moments: Moments | None = None
     seconds: float = 0.0
@@ -137,6 +138,16 @@ class Solution:
     remedies: list[str] = field(default_factory=list)
     bias: Tensor | None = None
     pull: Tensor | None = None
+
+
+def place(problem: Problem, solution: Solution) -> None:
+    """Puts weights and biases of a solution into the model."""
+    check_finite(solution.weight, f"quantized {problem.where}")
+    for module, (start, stop) in zip(problem.modules, problem.rows(), strict=True):
+        # Parameters are replaced, never written into: a loaded tensor may be a view of its checkpoint's memory map.
+        module.weight.data = solution.weight[start:stop].clone()
+        if solution.bias is not None:
+            module.bias.data = solution.bias[start:stop].clone()
 
 
 def stack(weights: Sequence[Tensor]) -> Tensor:

@@ -195,6 +195,22 @@ def first_samples(batch: Any, count: int) -> Any:
     return {name: part[:count] for name, part in batch.items()} if isinstance(batch, Mapping) else batch[:count]
 
 
+def select(state: Any, rows: Sequence[int]) -> Any:
+    """The samples `rows` of a state between blocks: a tensor, or a dict of tensors, some of which all samples may share."""
+    if not isinstance(state, Mapping):
+        return state[rows]
+    count = sample_count(state)
+    return {name: part[rows] if len(part) == count else part for name, part in state.items()}
+
+
+def join(states: Sequence[Any]) -> Any:
+    """The samples of states that `select` gave, as one state; what samples share must be the same in all."""
+    if not isinstance(states[0], Mapping):
+        return torch.cat(list(states))
+    own = [name for name in states[0] if all(len(state[name]) == sample_count(state) for state in states)]
+    return states[0] | {name: torch.cat([state[name] for state in states]) for name in own}
+
+
 def state_tensors(state: Any) -> list[Tensor]:
     """The floating-point tensors in a state: a tensor, or tuples, lists and dicts of states."""
     if isinstance(state, Tensor):

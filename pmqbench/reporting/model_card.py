@@ -81,7 +81,8 @@ def model_card(card: Card) -> str:
         head["base_model"] = [card.base.name, *sorted(origin.name for origin in card.experts.values() if origin.commit)]
         head["base_model_relation"] = "merge"
     rounded = options["bits"] != UNROUNDED
-    grid = "not rounded" if not rounded else f"{options['bits']} bits, {_group(options)}, {_symmetry(options)}"
+    width = f"{options['bits']} bits" + (" on average" if "widths" in options else "")
+    grid = f"{width}, {_group(options)}, {_symmetry(options)}" if rounded else "not rounded"
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {card.merge['method']} + {method}, {grid}",

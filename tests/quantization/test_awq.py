@@ -12,16 +12,17 @@ import torch
 from pmqbench.families.vision_config import VisionConfig
 from pmqbench.families.vit import VisionTower
 from pmqbench.quantization import awq
-from pmqbench.quantization.calibrate import _collect, _problems, _start, quantize_model
+from pmqbench.quantization.calibrate import _collect, _problems, quantize_model
 from pmqbench.quantization.grid import fit_grid
 from pmqbench.quantization.methods.awq import Awq
 from pmqbench.quantization.methods.rtn import Rtn
+from pmqbench.quantization.run import start
 from tests.quantization.toy import frozen, layers
 
 
 def block_run(suite, method):
     """(run, first block, its problems with moments), as the loop makes them."""
-    run = _start(suite.model(), method, suite.calibration, {})
+    run = start(suite.model(), method, suite.calibration, {})
     block = run.model.blocks[0]
     run.stages = range(block.stages)
     problems = [problem for group in block.groups for problem in _problems(run, block, group)]

@@ -18,6 +18,9 @@ FAMILY = BertFamily()
 LENGTHS = {"a": [[9, 4, 7], [5]], "b": [[12, 3]]}
 
 
+QUICK = {"autoround": {"steps": 4}}
+
+
 def batches(extra=0):
     return {t: [batch(rows, extra, seed=i) for i, rows in enumerate(parts)] for t, parts in LENGTHS.items()}
 
@@ -44,7 +47,7 @@ def experts(suite):
 
 
 def quantized(suite, name, extra=0, **options):
-    method = QUANTIZERS.get(name)(**options)
+    method = QUANTIZERS.get(name)(**QUICK.get(name, {}), **options)
     return quantize_model(FAMILY.build(suite / "merged"), method, batches(extra), experts(suite), progress=False)
 
 

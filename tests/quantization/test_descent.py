@@ -8,7 +8,7 @@ import torch
 
 from pmqbench.quantization.base import QUANTIZERS, SolverQuantizer
 from pmqbench.quantization.columns import BLOCK
-from pmqbench.quantization.descent import descend
+from pmqbench.quantization.descent import descend, descended, refitted
 from pmqbench.quantization.grid import Grid, LayerCodes, fit_grid
 from pmqbench.quantization.methods.epmq import Epmq
 from pmqbench.quantization.methods.gptq import Gptq
@@ -119,6 +119,17 @@ def test_scales_are_those_of_least_squares(bits, group_size, symmetric):
         worst = max(worst, np.abs(found.scale[row].numpy() / expected - 1).max())
     assert worst < 1e-6
     assert torch.equal(found.codes, stored.codes)
+
+
+@pytest.mark.parametrize(("bits", "group_size", "symmetric"), CASES)
+def test_each_step_knows_by_how_much_it_lowers_the_objective(bits, group_size, symmetric):
+    stored, target, metric = start(40, bits, group_size, symmetric)
+    for step in (descended, refitted, descended, refitted):
+        before = row_losses(stored, target, metric).sum()
+        stored, gain = step(stored, target, metric)
+        fell = before - row_losses(stored, target, metric).sum()
+        assert gain == pytest.approx(fell, rel=1e-3, abs=1e-6 * before)
+        assert fell > 0
 
 
 def test_a_row_whose_scale_would_not_be_positive_keeps_it():

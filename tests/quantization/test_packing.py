@@ -30,7 +30,7 @@ def test_packing_is_compressed_tensors(bits, rows, count):
 
 
 def test_a_model_comes_back_bit_for_bit(tmp_path):
-    codes = {"a.q": coded(6, 16, 3, None, False), "a.fc2": coded(5, 24, 3, 8, True), "b": coded(37, 33, 3, 11, False)}
+    codes = {"a.q": coded(6, 16, 3, None, False), "a.fc2": coded(5, 24, 8, 8, True), "b": coded(37, 33, 2, 11, False)}
     tensors = {f"{layer}.weight": part.weight() for layer, part in codes.items()} | {"a.q.bias": torch.randn(6)}
     size = save_packed(tmp_path / "packed.safetensors", tensors, codes)
     assert size == (tmp_path / "packed.safetensors").stat().st_size

@@ -1,5 +1,6 @@
 """T5 in the layer loop: padding, foldings, experts' own inputs, and cross-attention on the quantized encoder's output."""
 
+import logging
 from dataclasses import dataclass
 
 import pytest
@@ -8,9 +9,12 @@ import torch
 from pmqbench.families.t5 import T5
 from pmqbench.quantization.awq import fold
 from pmqbench.quantization.calibrate import Expert, quantize_model
+from pmqbench.quantization.methods.autoround import Autoround
 from pmqbench.quantization.methods.awq import Awq
 from pmqbench.quantization.methods.epmq import Epmq
 from pmqbench.quantization.methods.gptq import Gptq
+from pmqbench.quantization.methods.mixed import Mixed
+from pmqbench.quantization.methods.rtn import Rtn
 from pmqbench.quantization.streams import expert_stream
 from tests.families.t5_toy import KINDS, batch, save, tiny_t5
 
@@ -47,7 +51,10 @@ def inputs64(model, layer, inputs):
     return torch.cat([x[mask] for x, mask in zip(caught, masks, strict=True)]).double()
 
 
-@pytest.mark.parametrize("method", [Gptq(calibration_samples=4), Epmq(target_inputs="expert"), Awq(search_samples=2)])
+@pytest.mark.parametrize(
+    "method",
+    [Gptq(calibration_samples=4), Epmq(target_inputs="expert"), Awq(search_samples=2), Mixed(bits=3, probe_samples=2)],
+)
 def test_padding_changes_no_moment_and_no_search(suite, method):
     short, long = (
         quantize_model(FAMILY.build(suite / "merged"), method, batches(extra), experts(suite), progress=False)
@@ -115,3 +122,18 @@ def test_moments_are_those_of_the_model_as_quantized_so_far(suite):
         torch.testing.assert_close(seen[names].second.double(), x.T @ x / len(x), rtol=1e-4, atol=1e-5)
     full = inputs64(FAMILY.build(suite / "merged"), cross[0], calibration["a"])
     assert (seen[cross].second.double() - full.T @ full / len(full)).abs().max() > 1e-3
+
+
+def test_block_reconstruction_of_both_stacks(suite, caplog):
+    """Every block of encoder and decoder is looked at, and its layers' codes are what the model runs with."""
+    method = Autoround(bits=2, of="rtn", teacher="merged", steps=40)
+    with caplog.at_level(logging.INFO, "pmqbench.quantization.block_reconstruction"):
+        made, start = (
+            quantize_model(FAMILY.build(suite / "merged"), each, batches(), experts(suite), progress=False)
+            for each in (method, Rtn(bits=2))
+        )
+    shown = [message.split(":")[0] for message in caplog.messages if "of the teacher's variance" in message]
+    assert shown == [block.name for block in FAMILY.build(suite / "merged").blocks]
+    moved = {name.split(".")[0] for name, coded in made.codes.items() if not torch.equal(coded.codes, start.codes[name].codes)}
+    assert moved == {"encoder", "decoder"}
+    assert all(torch.equal(coded.weight(), made.tensors[f"{name}.weight"]) for name, coded in made.codes.items())

@@ -11,13 +11,17 @@ import torch
 from pmqbench.checkpoints import Checkpoint, save_checkpoint
 from pmqbench.families.vision_config import VisionConfig
 from pmqbench.families.vit import VisionTower, build_tower
+from pmqbench.quantization import block_reconstruction
 from pmqbench.quantization.calibrate import Expert, quantize_model
+from pmqbench.quantization.methods.autoround import Autoround
 from pmqbench.quantization.methods.awq import Awq
 from pmqbench.quantization.methods.epmq import Epmq
 from pmqbench.quantization.methods.gptq import Gptq
+from pmqbench.quantization.methods.mixed import Mixed
 from pmqbench.quantization.methods.rtn import Rtn
 from tests.quantization.toy import changed, close
 
+CLASS = {"last_block_tokens": "class"}
 CONFIG = VisionConfig(48, 2, 3, 96, 16, 4, "quick_gelu", 1e-5, (0.5,) * 3, (0.25,) * 3)
 
 
@@ -48,7 +52,11 @@ def towers(tmp_path_factory) -> Towers:
     return Towers(base, experts, calibration)
 
 
-@pytest.mark.parametrize("method", [Gptq(), Epmq(), Epmq(target_inputs="expert"), Awq()], ids=["gptq", "epmq", "expert", "awq"])
+@pytest.mark.parametrize(
+    "method",
+    [Gptq(), Epmq(), Epmq(target_inputs="expert"), Awq(), Mixed(bits=3), Autoround(bits=2, steps=4, options=CLASS)],
+    ids=["gptq", "epmq", "expert", "awq", "mixed", "autoround"],
+)
 def test_codes_reproduce_the_towers_weights(towers, method):
     model, result = towers.quantize(method)
     assert result.tensors.keys() == towers.merged.state_dict().keys()
@@ -119,3 +127,17 @@ def test_recomputing_instead_of_keeping_changes_no_code(towers, options, monkeyp
     monkeypatch.setattr("pmqbench.quantization.calibrate.KEPT_BYTES", 0)
     recomputed = towers.quantize(Epmq(**options))[1]
     assert all(torch.equal(kept.codes[name].codes, recomputed.codes[name].codes) for name in kept.codes)
+
+
+def test_block_reconstruction_looks_at_what_reaches_the_output(towers, monkeypatch):
+    """In the last block patch tokens weigh 0.01 of the class token; in the others all weigh alike."""
+    ratios = []
+
+    def noted(data):
+        _, _, weights = data._piece("a", 0, [0])
+        ratios.append(float(weights[0, 1] / weights[0, 0]))
+        return 0.0
+
+    monkeypatch.setattr(block_reconstruction._Data, "held_out_loss", noted)
+    towers.quantize(Autoround(bits=2, steps=1))
+    assert ratios == pytest.approx([1.0, 1.0, 0.01, 0.01])  # two blocks, each before and after its step

@@ -57,6 +57,9 @@ class GatedStack(Blockwise, nn.Module):
     def finish(self, state: dict[str, Tensor]) -> Tensor:
         return state["x"].mean(1)
 
+    def hidden(self, block: Block, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return state["x"], state["mask"] > 0
+
     def token_weights(self, block: Block, layer: str, state: dict[str, Tensor], class_only: bool) -> Tensor | None:
         weights = state["mask"].clone()
         if class_only and layer in block.class_token_layers:

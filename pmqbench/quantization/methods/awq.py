@@ -11,8 +11,8 @@ from pmqbench.quantization.base import QUANTIZERS, CalibratedQuantizer, Sampling
 
 if TYPE_CHECKING:
     from pmqbench.families.base import Block
-    from pmqbench.quantization.calibrate import Run
     from pmqbench.quantization.problem import Problem, Solution
+    from pmqbench.quantization.run import Run
 
 
 @QUANTIZERS.register("awq")

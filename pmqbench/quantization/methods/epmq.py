@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pmqbench.families.base import Block, Group
-    from pmqbench.quantization.calibrate import Run
     from pmqbench.quantization.moments import Moments
     from pmqbench.quantization.problem import Problem, Solution
+    from pmqbench.quantization.run import Run
 
 
 @QUANTIZERS.register("epmq")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Gptq(SolverQuantizer):
     """(W_merged, H + damping), solver gptq."""
+
+    solver: ClassVar[Literal["gptq"]] = "gptq"
 
     damping: Annotated[float, Field(ge=0, le=1, description="Share of mean(diag(H)) added to H before it is inverted.")] = 0.01
     task_weight: Annotated[
@@ -52,4 +54,4 @@ class Gptq(SolverQuantizer):
         from pmqbench.quantization.solvers import round_target
 
         live = problem.moments.second.diagonal() != 0
-        return round_target(self, target * live, self.metric(problem), "gptq", anchor=anchor)
+        return round_target(self, target * live, self.metric(problem), self.solver, anchor=anchor)

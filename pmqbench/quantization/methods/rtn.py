@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pmqbench.quantization.base import QUANTIZERS, Quantizer
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 class Rtn(Quantizer):
     """(W_merged, no metric), solver nearest."""
 
+    solver: ClassVar[Literal["nearest"]] = "nearest"
+
     def solve(self, problem: Problem) -> Solution:
         """Rounds the merged weights to nearest."""
         from pmqbench.quantization.solvers import round_target
 
-        return round_target(self, problem.weight, None, "nearest")
+        return round_target(self, problem.weight, None, self.solver)
