@@ -180,8 +180,7 @@ class T5Model(Blockwise, nn.Module):
 
     def with_own_answers(self, batch: Batch, where: str) -> Batch:
         """The decoder reads its own greedy answer up to the token before the last; no target text is used."""
-        answers = self.generate(batch, MAX_ANSWER_TOKENS, where)
-        read = answers[:, :-1]
+        read = self.generate(batch, MAX_ANSWER_TOKENS, where)[:, :-1].to(batch["input_ids"].device)
         # What stands before the end token is real; an answer that was cut has none, and is real as a whole.
         mask = (read == self.config.end).cumsum(1) == 0
         return {**batch, "decoder_input_ids": read * mask, "decoder_attention_mask": mask.long()}

@@ -11,21 +11,19 @@ from pmqbench.quantization.grid import LayerCodes
 
 
 class StraightThrough(torch.autograd.Function):
-    """scale e^growth (round(clamp(latent / scale + zero, low, high)) - zero); the rounding's derivative counts as 1.
+    """scale e^growth round(clamp(latent / scale, low, high)); the rounding's derivative counts as 1.
 
-    All but the bounds are (out, groups, group size) or broadcast to it.
+    All are (out, groups, group size) or broadcast to it; bounds are in whole steps of the scale, the zero point taken off.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, latent: Tensor, growth: Tensor, inverse: Tensor, scale: Tensor, zero: Tensor, low: int, high: int
-    ) -> Tensor:
+    def forward(ctx: Any, latent: Tensor, growth: Tensor, inverse: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """`inverse` is 1 / scale, which never changes."""
-        place = torch.addcmul(zero, latent, inverse)
-        inside = (place >= low) & (place <= high)
-        steps = place.clamp_(low, high).round_().sub_(zero)
+        place = latent * inverse
+        steps = torch.clamp(place, low, high)
+        inside = steps == place
         grown = scale * growth.exp()
-        ctx.save_for_backward(steps, inside, inverse, grown)
+        ctx.save_for_backward(steps.round_(), inside, inverse, grown)
         return steps * grown
 
     @staticmethod
@@ -33,7 +31,7 @@ class StraightThrough(torch.autograd.Function):
         """To the latent weight within the clamp, and to the growth."""
         steps, inside, inverse, grown = ctx.saved_tensors
         latent = (gradient * (grown * inverse)).mul_(inside) if ctx.needs_input_grad[0] else None
-        return latent, (gradient * steps).sum(-1, keepdim=True) * grown, None, None, None, None, None
+        return latent, (gradient * steps).sum(-1, keepdim=True) * grown, None, None, None, None
 
 
 class LatentLayer:
@@ -54,11 +52,10 @@ class LatentLayer:
         self.growth: nn.Parameter | None = None
         if coded is not None:
             grid = coded.grid()
-            self._low, self._high = grid.low, grid.high
-            self._scale = grid.scale[..., None].to(weight.device)
             zero = torch.zeros_like(grid.scale) if grid.zero is None else grid.zero
-            self._zero = zero[..., None].to(weight.device)
+            self._scale, self._zero = (part[..., None].to(weight.device) for part in (grid.scale, zero))
             self._inverse = 1 / self._scale
+            self._low, self._high = grid.low - self._zero, grid.high - self._zero
             self.growth = nn.Parameter(torch.zeros_like(self._scale))
 
     def install(self) -> None:
@@ -69,7 +66,7 @@ class LatentLayer:
         """On the grid, with gradients to what trains."""
         if self.growth is None:
             return self.latent
-        parts = (self._grouped(), self.growth, self._inverse, self._scale, self._zero, self._low, self._high)
+        parts = (self._grouped(), self.growth, self._inverse, self._scale, self._low, self._high)
         return StraightThrough.apply(*parts).view(self.latent.shape)
 
     def codes(self) -> LayerCodes | None:
@@ -77,8 +74,8 @@ class LatentLayer:
         if self.growth is None or self._coded is None:
             return None
         with torch.no_grad():
-            place = torch.addcmul(self._zero, self._grouped(), self._inverse)
-            codes = place.clamp_(self._low, self._high).round_().to(self._coded.codes.dtype)
+            steps = torch.clamp(self._grouped() * self._inverse, self._low, self._high).round_()
+            codes = (steps + self._zero).to(self._coded.codes.dtype)
             scale = (self._scale * self.growth.exp())[..., 0]
         return LayerCodes(self._coded.bits, codes.view(self.latent.shape).cpu(), scale.cpu(), self._coded.zero)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -53,26 +54,34 @@ def points(model: BlockModel, batch: Any, blocks: bool, run: Run = run_block) ->
 
 @dataclass(frozen=True)
 class Targets:
-    """The experts' states at one point, on all samples.
+    """Experts' states at one point, on the samples of one or more tasks.
 
     Attributes:
         rows: (tokens of all samples, width), real tokens alone, sample after sample.
-        first: (samples + 1,) where each sample's rows begin.
+        counts: (samples,) each sample's number of rows.
         variance: (tasks,) mean over a task's rows of the squared distance to their mean.
     """
 
     rows: Tensor
-    first: Tensor
+    counts: Tensor
     variance: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Tensor], counts: Sequence[Tensor], dtype: torch.dtype) -> Targets:
-        """From each task's rows (tokens, width) and its samples' numbers of tokens (samples,)."""
-        variance = torch.stack([part.var(0, correction=0).sum() for part in rows])
-        tokens = torch.cat(list(counts)).cumsum(0)
-        kept = torch.cat([part.to(dtype) for part in rows])
+    def of_task(cls, rows: Tensor, counts: Tensor, dtype: torch.dtype) -> Targets:
+        """Of one task, from rows (tokens, width) in float32, whose variance is taken before they are kept in `dtype`."""
+        variance = rows.var(0, correction=0).sum(0, keepdim=True).cpu()
         # States that never change tell nothing; they are compared as they are.
-        return cls(kept, torch.cat([tokens.new_zeros(1), tokens]), variance.where(variance > 0, 1.0))
+        return cls(rows.to(dtype), counts, variance.where(variance > 0, 1.0))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Targets]) -> Targets:
+        """Of all tasks together."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("rows", "counts", "variance")))
+
+    @cached_property
+    def first(self) -> Tensor:
+        """(samples,) where each sample's rows begin."""
+        return self.counts.cumsum(0) - self.counts
 
     def error(self, point: Point, index: Tensor, tasks: Tensor) -> Tensor:
         """Mean over tasks of E|student - expert|^2 / Var(expert), E over the task's real tokens.
@@ -84,13 +93,13 @@ class Targets:
         """
         states, mask = point
         device = states.device
-        lengths = self.first[index + 1] - self.first[index]
+        lengths = self.counts[index]
         # A sample's rows lie side by side: its first, less the rows that precede it here, plus the row's own position.
         shift = torch.repeat_interleave(self.first[index] - (lengths.cumsum(0) - lengths), lengths)
         wanted = self.rows[(shift + torch.arange(len(shift))).to(device)].float()
         found = states.flatten(0, 1) if mask is None else states[mask]
         tokens = torch.zeros(len(self.variance), dtype=lengths.dtype).index_add_(0, tasks, lengths)
-        weight = 1 / (self.variance.cpu() * tokens * len(tasks.unique()))
+        weight = 1 / (self.variance * tokens * len(tasks.unique()))
         rows = torch.repeat_interleave(weight[tasks], lengths).to(device)
         return (found.float() - wanted).square().sum(-1) @ rows
 
@@ -138,18 +147,16 @@ def teach(
         precision: of the experts' forward passes.
     """
     read: dict[str, list[Any]] = {}
-    taught: list[list[list[Rows]]] = []  # by task, batch, point
+    taught: list[list[Targets]] = []
     for task, batches in calibration.items():
         model = experts[task].build().to(device)
         read[task] = [model.with_own_answers(batch, f"{experts[task].label}, task {task}") for batch in batches]
         with torch.no_grad(), computing_in(precision, device.type):
-            taught.append([[_rows(point) for point in points(model, batch, block_weight > 0)] for batch in read[task]])
-    samples = Samples.of(read)
-    count = len(taught[0][0])
-    targets = []
-    for place in range(count):
-        tasks = [_joined([batch[place] for batch in batches]) for batches in taught]
-        targets.append(Targets.of(*zip(*tasks, strict=True), torch.float32 if place == count - 1 else torch.bfloat16))
+            found = [[_rows(point) for point in points(model, batch, block_weight > 0)] for batch in read[task]]
+        *blocks, output = ([torch.cat(part) for part in zip(*point, strict=True)] for point in zip(*found, strict=True))
+        kept = [Targets.of_task(*block, torch.bfloat16) for block in blocks]
+        taught.append([*kept, Targets.of_task(*output, torch.float32)])
+    samples, targets = Samples.of(read), [Targets.joined(parts) for parts in zip(*taught, strict=True)]
     megabytes = sum(target.rows.nbytes for target in targets) / 1e6
     log.info("states of %d experts on %d samples: %.0f MB", len(taught), sum(samples.counts.values()), megabytes)
     return Lesson(samples, targets, block_weight)
@@ -160,8 +167,3 @@ def _rows(point: Point) -> Rows:
     if mask is None:
         return states.flatten(0, 1).float(), torch.full((len(states),), states.shape[1])
     return states[mask].float(), mask.sum(1).cpu()
-
-
-def _joined(parts: Sequence[Rows]) -> Rows:
-    rows, counts = zip(*parts, strict=True)
-    return torch.cat(rows), torch.cat(counts)

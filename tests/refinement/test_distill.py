@@ -1,6 +1,9 @@
 """Expert distillation: what comes out, for every family; what moves; when it stops; going on after a kill."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -187,11 +190,22 @@ def test_what_cannot_be_refined_is_refused_before_work(towers):
 
 
 def test_options_have_descriptions_and_defaults_and_are_checked():
+    page = (Path(__file__).parents[2] / "docs" / "refinement.md").read_text()
     for name in REFINERS.names():
+        assert f"## `{name}`" in page
         for option, value in REFINERS.schema(name)["properties"].items():
             assert value.get("description"), option
             assert "default" in value, option
+            assert f"`{option}`" in page, option
     assert refiner_of({"method": "distill", "options": {"steps": 7}}) == Distill(steps=7)
     for wrong in ({"train": "codes"}, {"steps": 0}, {"learning_rate": -1}, {"held_out": 0.6}, {"calibration_samples": 1}):
         with pytest.raises(ValidationError):
             TypeAdapter(Distill).validate_python(wrong)
+
+
+def test_methods_are_known_without_torch():
+    code = (
+        "import sys; from pmqbench.refinement.base import REFINERS as r;"
+        "[r.schema(name) for name in r.names()]; print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

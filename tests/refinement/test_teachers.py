@@ -15,7 +15,8 @@ from tests.families.t5_toy import batch
 def test_a_loss_worked_by_hand():
     """Task 0: rows 0 and 4, variance 4; task 1: rows 1 and 3, variance 1. Off by 2 and by 1: (4 / 4 + 1 / 1) / 2 = 1."""
     rows = [torch.tensor([[0.0], [4.0]]), torch.tensor([[1.0], [3.0]])]
-    targets = Targets.of(rows, [torch.ones(2, dtype=torch.long)] * 2, torch.float32)
+    parts = [Targets.of_task(part, torch.ones(2, dtype=torch.long), torch.float32) for part in rows]
+    targets = Targets.joined(parts)
     assert targets.variance.tolist() == [4.0, 1.0]
     student = torch.tensor([[[2.0]], [[2.0]], [[4.0]]])  # of samples 0, 1 and 3
     error = targets.error((student, None), torch.tensor([0, 1, 3]), torch.tensor([0, 0, 1]))
@@ -81,6 +82,27 @@ def test_padding_teaches_nothing(cases, family):
 
     together, alone = loss([0, 3, 5]), torch.cat([loss([row]) for row in (0, 3, 5)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["clip", "bert", "t5"])
+def test_the_last_point_is_what_the_answer_is_read_from(cases, family):
+    model, one = cases[family].merged, cases[family].calibration["a"][0]
+    *blocks, (features, mask) = points(model, one, True)
+    answer = model(one)
+    if family == "t5":
+        torch.testing.assert_close(model.lm_head(features), answer)
+        assert torch.equal(mask, one["decoder_attention_mask"].bool())
+        assert [len(states[0]) for states, _ in blocks] == [12, 12, 5, 5, 5]  # encoder's tokens, then the decoder's
+    else:
+        assert torch.equal(features[:, 0], answer)
+        assert mask is None
+
+
+def test_the_last_block_of_a_tower_gives_its_class_token(towers):
+    model, state = towers.merged, towers.merged.embed(towers.calibration["a"][0])
+    state = model.run_block(model.blocks[0], state)
+    class_token = model.run_last_block(state)
+    torch.testing.assert_close(class_token, model.run_block(model.blocks[1], state)[:, :1])
 
 
 def test_without_blocks_their_states_are_not_kept(towers):

@@ -6,12 +6,12 @@ With h_l,x the model's states behind block l on sample x, e_l,x those of x's own
 
 is minimised by AdamW over latent weights, scales, biases and norms; the model runs on its own states throughout. A weight is
 
-    W = s (round(clamp(w / s_0 + z, low, high)) - z),    dL/dw = dL/dW s / s_0 within the clamp (straight-through), else 0,
+    W = s round(clamp(w / s_0, low - z, high - z)),    dL/dw = dL/dW s / s_0 within the clamp (straight-through), else 0,
 
-with z fixed and w starting at the given model's weight; Var is the variance of the expert's states around their mean over the
-task's tokens. Knowledge distillation: Hinton et al., arXiv 1503.02531; straight-through rounding: Bengio et al., arXiv
-1308.3432; learned scales: Esser et al., arXiv 1902.08153. Rates are relative to the size of what they move, so that one set of
-them serves models of any scale and width of code.
+with z fixed, s_0 the given model's scale and w starting at its weight; Var is the variance of the expert's states around their
+mean over the task's tokens. Knowledge distillation: Hinton et al., arXiv 1503.02531; straight-through rounding: Bengio et al.,
+arXiv 1308.3432; learned scales: Esser et al., arXiv 1902.08153. Rates are relative to the size of what they move, so that one
+set of them serves models of any scale and width of code.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Distill(Refiner):
         Literal["all", "scales"], Field(description="What moves: all, or scales, biases and norms alone while codes stay.")
     ] = "all"
     steps: Annotated[int, Field(ge=1, description="Optimiser steps.")] = 400
-    batch_size: Annotated[int, Field(ge=1, description="Samples a step, drawn evenly over tasks (at least one of each).")] = 64
+    batch_size: Annotated[int, Field(ge=1, description="Samples a step, drawn evenly over tasks (at least one of each).")] = 16
     learning_rate: Annotated[Rate, Field(description="Of latent weights, in RMS weights of their layer.")] = 0.02
     scale_rate: Annotated[Rate, Field(description="Of scales, relative to themselves.")] = 0.002
     norm_rate: Annotated[
@@ -51,7 +51,7 @@ class Distill(Refiner):
     ] = 1.0
     held_out: Annotated[
         float, Field(ge=0, le=0.5, description="Share of the samples kept to find the best step, or that the start is best.")
-    ] = 0.1
+    ] = 0.05
     evaluations: Annotated[int, Field(ge=1, description="How often the held-out loss is taken, evenly over the steps.")] = 8
     patience: Annotated[
         int | None, Field(ge=1, description="Stop after so many evaluations without a lower held-out loss; null: never.")
