@@ -34,7 +34,8 @@ CURVE_POINTS = 50
 def distill(method: Distill, start: Start) -> Refined:
     """Teaches the model of `start` and gives it the weights of its best step, or of the start if no step is better."""
     began = perf_counter()
-    before = {layer: start.model.get_submodule(layer).weight.detach().clone() for layer in start.layers}
+    unrounded = [layer for layer in start.layers if layer not in start.codes]
+    before = {layer: start.model.get_submodule(layer).weight.detach().clone() for layer in unrounded}
     lesson = teach(start.calibration, start.experts, start.device, method.block_weight, method.forward_precision)
     training = _training(method, start, lesson)
     file = StateFile(start.state, f"{start.identity} {method} seed {start.seed}")
@@ -48,13 +49,12 @@ def distill(method: Distill, start: Start) -> Refined:
         log.warning("distillation: no step has a lower held-out loss than the start, which is left as it was.")
     codes = {name: coded for name, layer in training.layers.items() if (coded := layer.close()) is not None}
     start.model.requires_grad_(False)
-    share = (perf_counter() - began) / len(before)
-    memory = peak_memory_mb(start.device)
-    weights = {name: start.model.get_submodule(name).weight for name in before}
-    records = [
-        layer_record(start, index, name, before[name], weights[name], codes.get(name), share) | {"peak_memory_mb": memory}
-        for index, name in enumerate(before)
-    ]
+    share, memory = (perf_counter() - began) / len(start.layers), peak_memory_mb(start.device)
+    records = []
+    for index, name in enumerate(start.layers):
+        after = start.model.get_submodule(name).weight.detach().cpu()
+        first = before[name].cpu() if name in before else start.codes[name].weight()
+        records.append(layer_record(start, index, name, first, after, codes.get(name), share) | {"peak_memory_mb": memory})
     file.remove()
     tensors = {name: tensor.detach().cpu() for name, tensor in start.model.state_dict().items()}
     return Refined(tensors, codes, records, training.curve)

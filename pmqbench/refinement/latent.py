@@ -23,15 +23,16 @@ class StraightThrough(torch.autograd.Function):
         steps = torch.clamp(place, low, high)
         inside = steps == place
         grown = scale * growth.exp()
-        ctx.save_for_backward(steps.round_(), inside, inverse, grown)
-        return steps * grown
+        weight = steps.round_().mul_(grown)
+        ctx.save_for_backward(weight, inside, inverse, grown)
+        return weight
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """To the latent weight within the clamp, and to the growth."""
-        steps, inside, inverse, grown = ctx.saved_tensors
+        """To the latent weight within the clamp, and to the growth, by which the weight's derivative is the weight."""
+        weight, inside, inverse, grown = ctx.saved_tensors
         latent = (gradient * (grown * inverse)).mul_(inside) if ctx.needs_input_grad[0] else None
-        return latent, (gradient * steps).sum(-1, keepdim=True) * grown, None, None, None, None
+        return latent, (gradient * weight).sum(-1, keepdim=True), None, None, None, None
 
 
 class LatentLayer:

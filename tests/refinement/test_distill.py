@@ -94,10 +94,16 @@ def test_what_the_start_beats_is_left_as_it_was(towers, caplog):
 
 def test_the_step_of_least_held_out_loss_is_kept(towers):
     """The result's own held-out loss is the least of the curve, although training went on to a higher one."""
-    options = {"learning_rate": 0.2, "steps": 24, "evaluations": 12}
+    options = {
+        "learning_rate": 0.9,
+        "norm_rate": 0.2,
+        "steps": 24,
+        "warm_up": 24,
+        "evaluations": 24,
+    }  # ever faster, until too fast
     result = towers.distilled(**options)
     held_out = [point["held_out"] for point in result.curve if point["held_out"] is not None]
-    assert min(held_out) < min(held_out[0], held_out[-1])
+    assert min(held_out) < 0.9 * min(held_out[0], held_out[-1])
     model = towers.quantized()[0]
     model.load_state_dict(result.tensors)
     again = towers.refined(model, result.codes, steps=1)
