@@ -120,6 +120,7 @@ class Targets:
         if QUANTIZERS.get(config["method"], path).calibrated:
             options.setdefault("calibration_samples", self.config["calibration"]["samples"])
         method = build_options(QUANTIZERS, config["method"], options, path)
+        method.check(path)
         if method.group_size:
             check_group_size(self.shapes, method.group_size, path)
         tune = {option: tuple(candidates) for option, candidates in config.get("tune", {}).items()}

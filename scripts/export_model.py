@@ -26,6 +26,7 @@ def main(job):
             arguments=deployed.arguments,
             merge=merged["recipe"],
             quantizer=quantizer,
+            refinement=manifest["recipe"].get("refinement"),
             seed=manifest["recipe"]["seed"],
             base=Origin.of(read_json(base / "manifest.json"), "base"),
             experts=origins,

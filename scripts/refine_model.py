@@ -23,7 +23,9 @@ def main(job):
     packed = start / "packed.safetensors"
     calibration, counts = draw(family, plan, method.calibration_samples, seed)
     inputs = {"start": start / family.weights_file, "packed": packed, **weights_of(family, plan)}
-    made_of = {"refinement": plan["recipe"], "seed": seed, "calibration_samples": counts}
+    quantized = read_json(start / "manifest.json")
+    quantizer = {"quantizer": quantized["recipe"]["quantizer"]}
+    made_of = {**quantizer, "refinement": plan["recipe"], "seed": seed, "calibration_samples": counts}
     identity = hash8([made_of, job.params.code, {name: sha256_file(path) for name, path in inputs.items()}])
     refined = refine(
         family.build(start, str(start)).to(device),
@@ -39,7 +41,7 @@ def main(job):
     size = save_packed(folder / "packed.safetensors", refined.tensors, refined.codes)
     write_json(folder / "layers.json", refined.records)
     write_json(folder / "curve.json", refined.curve)
-    costs = Costs.from_manifest(read_json(start / "manifest.json")) + Costs(calibration_samples=max(counts.values()))
+    costs = Costs.from_manifest(quantized) + Costs(calibration_samples=max(counts.values()))
     started = min(started, time.perf_counter() - refined.curve[-1]["seconds"])  # a run that went on took longer than this job
     write_manifest(job, folder, Made(made_of, inputs, started, size, device, costs))
 

@@ -46,7 +46,7 @@ class Card:
     Attributes:
         loader: class whose from_pretrained loads the model.
         arguments: keyword arguments of from_pretrained beside the folder.
-        merge, quantizer: recipes as JSON.
+        merge, quantizer, refinement: recipes as JSON; the last is None for a model that was not refined.
         seed: calibration seed, or None.
         base: where the base comes from; experts: by task.
         rows: label -> records by task: the model first, then what to compare it with.
@@ -58,6 +58,7 @@ class Card:
     arguments: Mapping[str, Any]
     merge: Mapping[str, Any]
     quantizer: Mapping[str, Any]
+    refinement: Mapping[str, Any] | None
     seed: int | None
     base: Origin
     experts: Mapping[str, Origin]
@@ -70,12 +71,13 @@ class Card:
 def model_card(card: Card) -> str:
     """README.md as the hub reads it: a YAML head, then markdown."""
     method, options = card.quantizer["method"], card.quantizer["options"]
+    steps = [method, *([card.refinement["method"]] if card.refinement else [])]
     on_top = {key: card.merge[key] for key in ("calibrate_singular_values",) if key in card.merge}
     merge_options = {**card.merge["options"], **on_top}
     head: dict[str, Any] = {
         "license": card.base.license or UNKNOWN_LICENSE,
         "library_name": "transformers",
-        "tags": ["model-merging", "post-merge-quantization", "compressed-tensors", method],
+        "tags": ["model-merging", "post-merge-quantization", "compressed-tensors", *steps],
     }
     if card.base.commit:
         head["base_model"] = [card.base.name, *sorted(origin.name for origin in card.experts.values() if origin.commit)]
@@ -85,8 +87,9 @@ def model_card(card: Card) -> str:
     grid = f"{width}, {_group(options)}, {_symmetry(options)}" if rounded else "not rounded"
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
-        f"# {card.merge['method']} + {method}, {grid}",
-        f"{len(card.experts)} experts of one base, merged, then quantized with PMQ-Bench (post-merge quantization).",
+        f"# {' + '.join([card.merge['method'], *steps])}, {grid}",
+        f"{len(card.experts)} experts of one base, merged, then quantized with PMQ-Bench (post-merge quantization)"
+        + (", then refined by the experts." if card.refinement else "."),
         "## Load\n\n"
         f"```python\nfrom transformers import {card.loader}\n\n"
         f"model = {card.loader}.from_pretrained({_arguments(card)})\n```\n\n"
@@ -99,6 +102,11 @@ def model_card(card: Card) -> str:
             [
                 ("merge", f"`{card.merge['method']}` {_options(merge_options)}"),
                 ("quantizer", f"`{method}` {_options(options)}"),
+                *(
+                    [("refinement", f"`{card.refinement['method']}` {_options(card.refinement['options'])}")]
+                    if card.refinement
+                    else []
+                ),
                 ("calibration seed", "none enters" if card.seed is None else str(card.seed)),
                 ("base", str(card.base)),
                 *((f"expert {task}", str(origin)) for task, origin in card.experts.items()),

@@ -78,7 +78,9 @@ def test_every_quantizer(suite, name):
 
 @pytest.mark.parametrize("name", [name for name in QUANTIZERS.names() if QUANTIZERS.get(name).calibrated])
 def test_padding_changes_no_moment_and_no_search(suite, name):
-    short, long = (quantized(suite, name, extra) for extra in (0, 5))
+    # 40 tokens leave H singular: at Qronos's own damping of 1e-6 sums in another order move its target.
+    options = {"damping": 0.01} if name == "qronos" else {}
+    short, long = (quantized(suite, name, extra, **options) for extra in (0, 5))
     assert {record["tokens"] for record in short.records} == {record["tokens"] for record in long.records} == {40}
     codes = [(short.codes[layer].codes, long.codes[layer].codes) for layer in short.codes]
     differ = sum(int((one != other).sum()) for one, other in codes)

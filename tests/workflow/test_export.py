@@ -47,7 +47,7 @@ def test_exported_models_have_the_recorded_accuracy(exported):
     done = subprocess.run(command, cwd=exported.work, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     made = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    assert len(made) == 2 * (1 + 3 * 2) * 2  # merges, RTN and three methods of two seeds, tasks
+    assert len(made) == (2 * (1 + 3 * 2) + 2) * 2  # merges, RTN and three methods of two seeds, a refinement's seeds; tasks
     for model, task, value in made:
         (path,) = (results / "evaluations/quantized" / model).glob(f"{task}-*.json")
         record = json.loads(path.read_text())
@@ -65,13 +65,17 @@ def test_a_card_says_what_it_is(exported):
     assert "CLIPVisionModel.from_pretrained" in card
     record = next((exported.work / "results/evaluations/quantized").glob("taskarithmetic*/epmq*/seed-0/digits-*.json"))
     assert f"{100 * json.loads(record.read_text())['value']:.2f}" in card
+    chosen = json.loads(next((exported.work / "results/quantized").glob("taskarithmetic*/epmq*/tuning.json")).read_text())
     for words in (
+        f"anchor {chosen['chosen']['anchor']}",
         "| this model |",
         "| merged, full precision |",
         "times as many",
         "calibration seed | 0 |",
-        "anchor 0.1",
         "sha256",
     ):
         assert words in card
     assert str(exported.work) not in card
+    refined = next((exported.work / "results/exported").glob("taskarithmetic*/gptq*/distill*/seed-0/README.md")).read_text()
+    for words in ("# task_arithmetic + gptq + distill, 4 bits", "then refined by the experts.", "| refinement | `distill` "):
+        assert words in refined

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "architecture.md"
 BLOCK = re.compile(r"(<!-- reruns:begin -->\n)(.*?)(<!-- reruns:end -->)", re.DOTALL)
 CODE = "\nEDITED = 1\n"
 REPORT = {"collect_records", "rank_models", "plot_comparison", "track_runs", "collect_warnings"}
-EVALUATIONS = {"evaluate_model", "evaluate_expert", "evaluate_seeds"}
+EVALUATIONS = {"evaluate_model", "evaluate_expert", "evaluate_seeds", "evaluate_merge"}
 
 
 class Edits:
@@ -90,11 +90,12 @@ def seeds(*wanted):
 
 
 def option(config):
-    config["quantizers"]["epmq"]["anchor"] = 0.3
+    config["quantizers"]["awq"]["search_samples"] = 4
 
 
 def renamed(config):
     config["merges"] = {"other": config["merges"].pop("ta"), **config["merges"]}
+    config["quantizers"]["distilled"]["merges"] = ["other"]
 
 
 def merge(config):
@@ -103,6 +104,10 @@ def merge(config):
 
 def candidates(config):
     config["merges"]["ties-val"]["tune_scaling"].append(0.5)
+
+
+def anchors(config):
+    config["quantizers"]["epmq"]["tune"]["anchor"].append(10)
 
 
 def batch(config):
@@ -122,6 +127,7 @@ MATRIX = {
     "`merging/engine.py`": lambda e: e.of_code("pmqbench/merging/engine.py"),
     "`quantization/solvers.py`": lambda e: e.of_code("pmqbench/quantization/solvers.py"),
     "`quantization/methods/awq.py`": lambda e: e.of_code("pmqbench/quantization/methods/awq.py"),
+    "`refinement/distillation.py`": lambda e: e.of_code("pmqbench/refinement/distillation.py"),
     "`reporting/plots/average_by_bits.py`": lambda e: e.of_code("pmqbench/reporting/plots/average_by_bits.py"),
     "`reporting/statistics.py`": lambda e: e.of_code("pmqbench/reporting/statistics.py"),
     "a template of a task": lambda e: e.of_code("pmqbench/tasks/definitions/digits.json", edit=prompted),
@@ -130,6 +136,7 @@ MATRIX = {
     "config: an option of a quantizer": lambda e: e.of_config(option),
     "config: a merge more": lambda e: e.of_config(merge),
     "config: a candidate more of a tuned merge": lambda e: e.of_config(candidates),
+    "config: a candidate more of a tuned quantizer": lambda e: e.of_config(anchors),
     "config: another name for a merge": lambda e: e.of_config(renamed),
     "config: the batch of evaluation": lambda e: e.of_config(batch),
 }
@@ -167,20 +174,28 @@ def test_an_edit_reruns_what_it_changes(matrix):
 def test_a_seed_less_redoes_nothing_and_a_seed_more_is_computed_alone(matrix):
     assert matrix["config: `seeds: [0, 1]` -> `[0]`"].keys() <= REPORT
     more = matrix["config: `seeds: [0, 1]` -> `[0, 1, 2]`"]
-    assert more["calibrate_model"] == more["evaluate_model"] == 6
-    assert more.keys() <= {"calibrate_model", "evaluate_model", *REPORT}
+    assert more["calibrate_model"] == 6
+    assert more["refine_model"] == 1
+    assert more["evaluate_model"] == 6 + 1
+    assert more.keys() <= {"calibrate_model", "refine_model", "evaluate_model", *REPORT}
 
 
 def test_a_changed_recipe_is_computed_alone(matrix):
     option = matrix["config: an option of a quantizer"]
     assert option["calibrate_seeds"] == option["evaluate_seeds"] == 2
     assert option.keys() <= {"calibrate_seeds", "evaluate_seeds", *REPORT}
+    anchors = matrix["config: a candidate more of a tuned quantizer"]
+    assert anchors["tune_quantizer"] == anchors["calibrate_seeds"] == anchors["evaluate_seeds"] == 2
+    assert anchors.keys() <= {"tune_quantizer", "calibrate_seeds", "evaluate_seeds", *REPORT}
+    refinement = matrix["`refinement/distillation.py`"]
+    assert refinement["refine_model"] == 2
+    assert refinement.keys() <= {"refine_model", *EVALUATIONS, *REPORT}
     assert matrix["config: a merge more"]["merge_experts"] == 1
     assert matrix["config: another name for a merge"].keys() <= REPORT
 
 
 def test_the_matrix_in_the_docs_is_this_one(matrix):
-    rows = ["| edit | jobs (of the tiny suite: 2 tasks, 2 merges, 4 quantizers, 2 seeds) |", "|:--|:--|"]
+    rows = ["| edit | jobs (of the tiny suite: 2 tasks, 2 merges, 5 quantizers, 2 seeds) |", "|:--|:--|"]
     for edit, plan in matrix.items():
         jobs = ", ".join(f"{rule} {count}" if count > 1 else rule for rule, count in sorted(plan.items()))
         rows.append(f"| {edit} | {jobs or 'none'} |")

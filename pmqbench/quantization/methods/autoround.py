@@ -3,7 +3,7 @@
 Cheng et al., arXiv 2309.05516: rounding offsets and range factors by SignSGD (`learned_rounding.py` has the formulas), on the
 block's output error (`block_reconstruction.py`). Here the start are the codes of `of`, and by default the outputs aimed at are
 those of each task's expert, on the expert's own states: block reconstruction merges as it quantizes. `teacher: merged` with
-`of: rtn` is the published method.
+`of: rtn` is the published method, with 8 samples a step; 32 did better on validation splits wherever both were tried.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Autoround(OnTop):
         Field(description="Whose block outputs are aimed at: the experts', or the merged model's."),
     ] = "experts"
     steps: Annotated[int, Field(ge=1, description="Steps a block; the first moves by 1 / steps.")] = 200
-    batch_size: Annotated[int, Field(ge=1, description="Samples a step, drawn evenly over tasks.")] = 8
+    batch_size: Annotated[int, Field(ge=1, description="Samples a step, drawn evenly over tasks.")] = 32
 
     @property
     def uses_experts(self) -> bool:
