@@ -41,9 +41,8 @@ seeds. *ci_low* and *ci_high* bound its 95 % interval, a bootstrap over test exa
 storage (10^6 bytes; of a quantized model the exported file, of the individual experts all together), *compression* how many
 times smaller than the base that is. *calibration_seconds* is the wall-clock time that it took on this machine to make the model
 from the experts' checkpoints: merging, quantizing and refining, and all that was tried to choose options, added up; mean over
-seeds. Evaluation is not in it. *samples* is how many unlabelled training samples of each task that took at most, 0 where none
-was looked at. *chosen* names the options that were chosen by the labels of the validation splits; "-" is a model that no label
-was used for. Test data plays no part in making any model. Models of equal rounded average share a rank; the individual experts,
+seeds. Evaluation is not in it. *samples* is how many training samples of each task that took at most, 0 where none was looked at.
+*chosen* names the options that were chosen by the labels of the validation splits; "-" is a model that no such label was used for. Test data plays no part in making any model. Models of equal rounded average share a rank; the individual experts,
 each on its own task, and the pre-trained model are references and have none."""
 
 HOW_COMPARED = """\
