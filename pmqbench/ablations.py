@@ -107,7 +107,7 @@ def _point(series: Series, label: str, change: Mapping[str, Any], recipes: Recip
     original = recipes.merge(series.merge, merge, at_merge)
     altered = recipes.merge(series.merge + suffix, merged([merge, change.get("merge", {})]), at_merge)
     return Point(
-        panel=series.merge if "bits" in change else f"{series.merge}, {series.bits} bits",
+        panel=series.merge if "bits" in change else f"{series.merge} at {series.bits} bits",
         series=series.quantizer,
         label=label,
         merge=original if altered.id == original.id else altered,
