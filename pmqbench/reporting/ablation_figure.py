@@ -57,8 +57,8 @@ def draw_ablation(suite: str, ablation: Mapping[str, Any], rows: pd.DataFrame) -
             below.set_xlabel(ablation["vary"] or "variant")
         axes[0, 0].set_ylabel("average over tasks (%)")
         axes[1, 0].set_ylabel(f"difference to {ablation['against'] or ablation['baseline']}\n(points)")
-        figure.suptitle(ablation["question"], fontsize=12)
         finish(figure, handles(series, style), caption(suite))
+        figure.legends[0].set_title(ablation["question"], prop={"size": 12})
     return figure
 
 

@@ -123,7 +123,7 @@ def test_the_figure_shows_every_point_and_which_are_clear(summary, tmp_path):
         assert list(hollow.get_ydata()) == list(100 * own["difference"][own["verdict"].isin([UNCLEAR, BASELINE])])
         assert list(filled.get_ydata()) == list(100 * own["difference"][own["verdict"].isin([BETTER, WORSE])])
         assert to_rgba(filled.get_markerfacecolor()) == to_rgba(hollow.get_markeredgecolor())
-    assert figure.get_suptitle() == question["question"]
+    assert figure.legends[0].get_title().get_text() == question["question"]
     save(figure, tmp_path / "figure.svg", tmp_path / "figure.png")
     assert (tmp_path / "figure.svg").stat().st_size > 10_000
 
