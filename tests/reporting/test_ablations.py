@@ -55,7 +55,9 @@ def test_series_are_judged_against_another_at_each_label(summary):
     other = rows[rows["series"] == "epmq"]
     assert np.allclose(other["difference"], other["average"].to_numpy() - own["average"].to_numpy())
     assert list(other[other["label"] == "0"]["verdict"]) == [WORSE] * 2
-    assert sentence(ablation(["0", "1"], ["gptq", "epmq"], baseline=None, against="gptq"), rows).startswith("epmq against gptq, ")
+    assert sentence(ablation(["0", "1"], ["gptq", "epmq"], baseline=None, against="gptq"), rows).startswith(
+        "epmq against gptq, "
+    )
 
 
 def test_a_point_without_records_is_named(summary):
