@@ -40,39 +40,31 @@ def judge(summary: Summary, ablation: Mapping[str, Any]) -> pd.DataFrame:
         DataError: a point has no records.
     """
     points, entries = pd.DataFrame(ablation["points"]), summary.entries
+    numbers = _numbers(points, entries)
+    at = dict(zip(points[["panel", "series", "label"]].itertuples(index=False, name=None), numbers, strict=True))
+    against, baseline = ablation["against"], ablation["baseline"]
+    others = [at[panel, against or series, baseline or label] for panel, series, label in at]
+    pairs = {row: pair for row, pair in enumerate(zip(numbers, others, strict=True)) if pair[0] != pair[1]}
+    compared = pd.DataFrame([compare_pair(summary, *pair) for pair in pairs.values()], index=list(pairs))
+    compared = compared[["difference", "ci_low", "ci_high", "verdict"]].reindex(points.index)
+    compared.columns = ["difference", "difference_low", "difference_high", "verdict"]
+    compared = compared.fillna({"verdict": BASELINE}).fillna(0.0)
+    full = entries[entries["kind"] == "merged"].set_index("merge")["average"]
+    own = entries.loc[numbers, ["average", "ci_low", "ci_high"]].reset_index(drop=True)
+    return pd.concat([points, own, compared], axis=1).assign(full_precision=points["merge"].map(full))
+
+
+def _numbers(points: pd.DataFrame, entries: pd.DataFrame) -> list[int]:
+    """The number of each point's entry; DataError for a point without records."""
     places = {key: number for number, key in enumerate(_keys(entries))}
-    numbers = [_place(places, key) for key in _keys(points)]
-    compared = {
-        (point.panel, point.series, point.label): number for point, number in zip(points.itertuples(), numbers, strict=True)
-    }
-    full = {merge: number for number, merge in entries.loc[entries["kind"] == "merged", "merge"].items()}
-    rows = []
-    for point, number in zip(points.itertuples(), numbers, strict=True):
-        to = (point.panel, ablation["against"] or point.series, ablation["baseline"] or point.label)
-        pair = compare_pair(summary, number, compared[to])
-        own = entries.loc[number, ["average", "ci_low", "ci_high"]]
-        rows.append(
-            {
-                **own,
-                "full_precision": entries["average"][full[point.merge]],
-                "difference": pair["difference"],
-                "difference_low": pair["ci_low"],
-                "difference_high": pair["ci_high"],
-                "verdict": BASELINE if compared[to] == number else pair["verdict"],
-            }
-        )
-    return pd.concat([points, pd.DataFrame(rows)], axis=1)
+    for merge, quantizer, bits, group_size in _keys(points):
+        if (merge, quantizer, bits, group_size) not in places:
+            raise DataError("no records of a point.", where=f"{merge}, {quantizer}, {bits} bits", remedy="Evaluate it.")
+    return [places[key] for key in _keys(points)]
 
 
 def _keys(table: pd.DataFrame) -> list[tuple[Any, ...]]:
-    return [tuple(row) for row in table[KEY].fillna({"group_size": 0}).itertuples(index=False)]
-
-
-def _place(places: Mapping[tuple[Any, ...], int], key: tuple[Any, ...]) -> int:
-    if key not in places:
-        merge, quantizer, bits, _ = key
-        raise DataError("no records of a point.", where=f"{merge}, {quantizer}, {bits} bits", remedy="Evaluate it.")
-    return places[key]
+    return list(table[KEY].fillna({"group_size": 0}).itertuples(index=False, name=None))
 
 
 def sentence(ablation: Mapping[str, Any], rows: pd.DataFrame) -> str:
