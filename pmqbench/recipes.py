@@ -158,16 +158,71 @@ class QuantRecipe:
 
 
 @dataclass(frozen=True)
+class Point:
+    """What an ablation has at one label of a series.
+
+    Attributes:
+        panel: merge and bit width, or the merge alone where widths are varied.
+        series: display name of the quantizer that is varied.
+        label: the value or variant.
+        merge, quantizer: the recipes.
+    """
+
+    panel: str
+    series: str
+    label: str
+    merge: MergeRecipe
+    quantizer: QuantRecipe
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON, with the names that the point's records have in reports."""
+        method = self.quantizer.method
+        names = {"merge": self.merge.name, "quantizer": self.quantizer.name}
+        grid = {"bits": method.bits, "group_size": method.group_size}
+        return {"panel": self.panel, "series": self.series, "label": self.label, **names, **grid}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A question and the recipes that answer it.
+
+    Attributes:
+        name: names the figure.
+        question: what a reader wants to know.
+        vary: key path of what is varied; None for named variants.
+        labels: values or variants in order.
+        baseline: the label that each series is compared with itself at; or
+        against: the series that the others are compared with, label by label.
+        points: every series of every panel, label by label.
+    """
+
+    name: str
+    question: str
+    vary: str | None
+    labels: tuple[str, ...]
+    baseline: str | None
+    against: str | None
+    points: tuple[Point, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON."""
+        told = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "points"}
+        return told | {"labels": list(self.labels), "points": [point.describe() for point in self.points]}
+
+
+@dataclass(frozen=True)
 class Target:
     """What one report compares: (merge, quantizer) pairs in config order.
 
     Attributes:
         report: folder below results/suites: the suite's name, or <suite>@<target> ("@" is in no suite's name).
         pairs: merge and quantizer recipes.
+        ablations: questions that the report answers with these.
     """
 
     report: str
     pairs: tuple[tuple[MergeRecipe, QuantRecipe], ...]
+    ablations: tuple[Ablation, ...] = ()
 
     @property
     def merges(self) -> tuple[MergeRecipe, ...]:

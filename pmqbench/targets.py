@@ -1,4 +1,4 @@
-"""The targets of a suite: the sweeps of a checked config, expanded into recipes."""
+"""The targets of a suite: the sweeps and ablations of a checked config, expanded into recipes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import fields
 from itertools import product
 from typing import Any
 
+from pmqbench.ablations import Recipes, expand
 from pmqbench.errors import ConfigError, did_you_mean
 from pmqbench.files import check_name
 from pmqbench.merging.base import MERGERS
 from pmqbench.options import build_options
 from pmqbench.quantization.base import QUANTIZERS, check_group_size
-from pmqbench.recipes import MergeRecipe, QuantRecipe, RefineRecipe, Suite, Target
+from pmqbench.recipes import Ablation, MergeRecipe, QuantRecipe, RefineRecipe, Suite, Target
 from pmqbench.refinement.base import REFINERS
 
 Pair = tuple[MergeRecipe, QuantRecipe]
@@ -21,7 +22,7 @@ QUANTIZER_KEYS = ("method", "tune", "refine", "merges")
 
 
 class Targets:
-    """Expands the sweeps of a config.
+    """Expands the targets of a config.
 
     Args:
         config: checked against the schema, with its defaults.
@@ -52,11 +53,20 @@ class Targets:
             known = merges | self._merges(extra["merges"], f"{where}.merges")
             recipes = quantizers | extra["quantizers"]
             pairs = list(default)
-            for i, sweep in enumerate(extra["sweeps"]):
+            for i, sweep in enumerate(extra.get("sweeps", ())):
                 pairs += self._sweep(sweep, known, recipes, f"{where}.sweeps.{i}")
+            ablations = self._ablations(extra, f"{where}.figures")
+            pairs += [(point.merge, point.quantizer) for ablation in ablations for point in ablation.points]
             unique = {(merge.name, quantizer.name, quantizer.path): (merge, quantizer) for merge, quantizer in pairs}
-            targets[name] = Target(f"{self.suite.name}@{name}", tuple(unique.values()))
+            targets[name] = Target(f"{self.suite.name}@{name}", tuple(unique.values()), ablations)
         return targets
+
+    def _ablations(self, target: Mapping[str, Any], where: str) -> tuple[Ablation, ...]:
+        """A target's questions; merges and quantizers are the default target's and its own."""
+        known = [self.config[key] | target[key] for key in ("merges", "quantizers")]
+        recipes = Recipes(*known, self._merge, self._quantizer)
+        figures = target.get("figures", {})
+        return tuple(expand(check_name(name, where), figure, recipes, f"{where}.{name}") for name, figure in figures.items())
 
     def _sweep(
         self, sweep: Mapping[str, Any], merges: Mapping[str, MergeRecipe], quantizers: Mapping[str, Any], where: str

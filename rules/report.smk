@@ -127,16 +127,39 @@ rule plot_comparison:
         "../scripts/plot_comparison.py"
 
 
+rule answer_ablations:
+    input:
+        records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
+    output:
+        svg=report(
+            REPORTS.ablation_files(f"{REPORT_FOLDERS}/{{report}}", "svg"),
+            category="Ablations",
+            caption="../docs/captions/plots.rst",
+        ),
+        png=REPORTS.ablation_files(f"{REPORT_FOLDERS}/{{report}}", "png"),
+        csv=f"{REPORT_FOLDERS}/{{report}}/ablations.csv",
+        markdown=report(
+            f"{REPORT_FOLDERS}/{{report}}/ablations.md",
+            category="Ablations",
+            caption="../docs/captions/ablations.rst",
+        ),
+    log:
+        "results/logs/answer_ablations/{report}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        tasks=list(LAYOUT.tasks),
+        ablations=REPORTS.ablations,
+        code=REPORTS.code("answer_ablations"),
+    script:
+        "../scripts/answer_ablations.py"
+
+
 rule track_runs:
     input:
         records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
         curves=f"{REPORT_FOLDERS}/{{report}}/curves.parquet",
-        artefacts=[
-            f"{REPORT_FOLDERS}/{{report}}/leaderboard.csv",
-            f"{REPORT_FOLDERS}/{{report}}/comparisons.csv",
-            *REPORTS.plot_files(f"{REPORT_FOLDERS}/{{report}}", "svg"),
-            *REPORTS.plot_files(f"{REPORT_FOLDERS}/{{report}}", "png"),
-        ],
+        artefacts=REPORTS.logged,
     output:
         f"{REPORT_FOLDERS}/{{report}}/tracked.json",
     log:

@@ -147,12 +147,32 @@ class Reports:
         """The plots of a report as "svg" or "png"."""
         return [f"{folder}/plots/{name}.{kind}" for name in PLOTS]
 
+    def ablations(self, wildcards: Any) -> list[dict[str, Any]]:
+        """The questions that a report answers."""
+        return [ablation.describe() for ablation in self.layout.targets[wildcards.report].ablations]
+
+    def ablation_files(self, folder: str, kind: str) -> list[str]:
+        """The figures of the suite's ablations, which one report has, as "svg" or "png"."""
+        named = dict.fromkeys(ablation.name for target in self.layout.targets.values() for ablation in target.ablations)
+        return [f"{folder}/ablations/{name}.{kind}" for name in named]
+
+    def drawn(self, folder: str) -> list[str]:
+        """The plots of a report; of one with ablations their figures, as no plot shows so many models."""
+        if not self.layout.targets[Path(folder).name].ablations:
+            return [*self.plot_files(folder, "svg"), *self.plot_files(folder, "png")]
+        tables = [f"{folder}/ablations.csv", f"{folder}/ablations.md"]
+        return [*tables, *self.ablation_files(folder, "svg"), *self.ablation_files(folder, "png")]
+
+    def logged(self, wildcards: Any) -> list[str]:
+        """Tables and plots that hang on a report's run in MLflow."""
+        folder = f"{REPORTS}/{wildcards.report}"
+        return [f"{folder}/leaderboard.csv", f"{folder}/comparisons.csv", *self.drawn(folder)]
+
     def shown(self, folder: str) -> list[str]:
         """Everything a report shows."""
         names = ["records.parquet", "warnings.json", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "tracked.json"]
         names += ["reproduction.csv", "reproduction.md"] if self.published else []
-        plots = [*self.plot_files(folder, "svg"), *self.plot_files(folder, "png")]
-        return [*(f"{folder}/{name}" for name in names), *plots]
+        return [*(f"{folder}/{name}" for name in names), *self.drawn(folder)]
 
     def target_files(self, target: str) -> Callable[[Any], list[str]]:
         """Input function of a target's rule; the error of a target that the suite lacks comes when it is asked for."""
