@@ -1,7 +1,7 @@
 """Logging to a real `mlflow server`: suites side by side, a server that dies in the middle, and no record twice.
 
-The server keeps its runs in SQLite, and in the empty PostgreSQL database of PMQBENCH_TEST_POSTGRES (postgresql://...), if that is
-set; it needs psycopg2.
+The server keeps its runs in SQLite, and in the empty PostgreSQL database of PMQBENCH_TEST_POSTGRES (postgresql://...) if
+that is set; it needs psycopg2.
 """
 
 import os
