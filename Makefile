@@ -3,34 +3,42 @@ SUITE ?= mini
 TARGET ?= all
 CORES ?= all
 PYTHON ?= python3
+PORT ?= 5000
 SNAKEMAKE_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CONFIG := config/$(SUITE).yaml
-RUN = $(BIN)/snakemake $(1) --cores $(CORES) --configfile $(CONFIG) --quiet reason $(SNAKEMAKE_ARGS)
+# The logger is in the checkout: a line per finished job, bars in a terminal, the whole log in .snakemake/log.
+RUN = PYTHONPATH=$(CURDIR) $(BIN)/snakemake $(1) --cores $(CORES) --configfile $(CONFIG) --logger pmqbench $(SNAKEMAKE_ARGS)
 # The report's folder; fails with the list of targets if the suite has no such one.
 FOLDER = $(BIN)/python -m pmqbench.workflow $(CONFIG) "$(TARGET)"
 
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint report leaderboard readme export ui clean help install
+.PHONY: run show unlock test lint report leaderboard readme export ui clean help install
 
 run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full or ablations for more
 	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(filter-out config/schema.yaml,$(wildcard config/*.yaml)))"; exit 2; }
 	@$(FOLDER) > /dev/null
-	$(call RUN,$(TARGET))
+	@$(call RUN,$(TARGET))
 	@report=$$($(FOLDER)) && $(MAKE) --no-print-directory REPORT=$$report $$report/report.html
 	@$(BIN)/python -m pmqbench.reporting.terminal $$($(FOLDER))
+
+show: install  ## Show SUITE's leaderboard again, with all its rows
+	@$(BIN)/python -m pmqbench.reporting.terminal --all $$($(FOLDER))
+
+unlock: install  ## Release the lock that a killed run left on the results; what was finished is kept
+	$(BIN)/snakemake --unlock --cores 1 --configfile $(CONFIG)
 
 report: install  ## Write the report page of SUITE again
 	report=$$($(FOLDER)) && $(call RUN,$(TARGET)) --report $$report/report.html
 
 # The page follows every file that it shows.
 $(REPORT)/report.html: $(wildcard $(REPORT)/*.csv $(REPORT)/*.md $(REPORT)/plots/* docs/captions/*)
-	$(call RUN,$(TARGET)) --report $@
+	@$(call RUN,$(TARGET)) --report $@
 
 leaderboard: install  ## Join all suites' leaderboards into results/leaderboard.*
 	$(call RUN,leaderboard)
@@ -41,8 +49,8 @@ readme: install  ## Refresh the README's block and picture from SUITE's report
 export: install  ## Write SUITE's quantized models as folders that stock transformers loads
 	$(call RUN,export)
 
-ui: install  ## Open the MLflow pages on 127.0.0.1:5000
-	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/results/mlflow.db}"
+ui: install  ## Open the MLflow pages on 127.0.0.1; PORT=5001 for another port than 5000
+	@$(BIN)/python -m pmqbench.reporting.tracking_page results --port $(PORT)
 
 test: install  ## Run the whole test suite
 	$(BIN)/python -m pytest -q -n 2 --dist loadscope
@@ -62,7 +70,7 @@ install: $(INSTALLED)
 $(INSTALLED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
 	touch $@
 
 help:  ## Show this list

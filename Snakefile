@@ -19,6 +19,16 @@ include: "rules/report.smk"
 include: "rules/export.smk"
 
 
+onsuccess:
+    # `make` shows the leaderboard last, below the page that it makes first.
+    if "MAKELEVEL" not in os.environ:
+        show_leaderboards(workflow.dag)
+
+
+onerror:
+    list_failures(workflow.scheduler)
+
+
 rule all:
     default_target: True
     input:

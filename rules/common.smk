@@ -1,9 +1,11 @@
 # The checked suite, and the objects that know its layout: pmqbench/workflow/.
+import os
 import sys
 
 from pmqbench.config import load_checked
 from pmqbench.errors import PMQError
 from pmqbench.workflow.evaluations import Evaluations
+from pmqbench.workflow.hooks import list_failures, show_leaderboards
 from pmqbench.workflow.layout import (
     EVALUATIONS,
     EXPORTED,

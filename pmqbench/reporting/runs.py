@@ -1,4 +1,4 @@
-"""What MLflow gets to see of a suite's records: names, parameters, metrics and tags of one run per model and seed.
+"""What MLflow gets to see of records: names, parameters, metrics and tags of a run per model and seed, and of the suite's.
 
 Loss curves of refined models are metrics with a history.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from pmqbench.reporting.collect import LAYER_KEYS, flatten
+from pmqbench.reporting.statistics import EXPERTS, PRETRAINED
 
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@|\b(?:hf|ghp|dapi)_?[A-Za-z0-9]{20,}\b")
 FOREIGN = re.compile(r"[^\w\-./: ]")  # what MLflow does not take in a name
@@ -45,6 +46,45 @@ class LoggedRun:
     history: Sequence[Point]
 
 
+@dataclass(frozen=True)
+class SuiteRun:
+    """The parent of a suite's runs: what was compared, and every model's average over tasks and seeds."""
+
+    digest: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def suite_run(records: pd.DataFrame) -> SuiteRun:
+    """What the records of a suite say as a whole."""
+    described = {
+        name: ", ".join(map(str, records[name].dropna().unique())) for name in ("task", "merge", "quantizer", "bits", "seed")
+    }
+    params = {f"{name}s" if name != "bits" else name: text(value) for name, value in described.items()}
+    names = records.apply(lambda row: "/".join(model_name(row)), axis=1)
+    averages = records.groupby(names, sort=False)["value"].mean()
+    metrics = {FOREIGN.sub("_", f"average/{name}"): float(value) for name, value in averages.items()}
+    content = json.dumps([params, metrics], sort_keys=True)
+    return SuiteRun(hashlib.sha256(content.encode()).hexdigest(), params, metrics)
+
+
+def model_name(row: pd.Series) -> list[str]:
+    """The parts of a model's name, as the suite calls it, without the seed."""
+    if row["kind"] in ("base", "expert"):
+        return [PRETRAINED if row["kind"] == "base" else EXPERTS]
+    if row["kind"] == "merged":
+        return [row["merge"], "full precision"]
+    groups = [] if pd.isna(row["group_size"]) else [f"groups of {row['group_size']}"]
+    return [row["merge"], row["quantizer"], f"{row['bits']} bits", *groups]
+
+
+def run_name(row: pd.Series) -> str:
+    """The name of a model's run: an expert's has its task, a calibrated model's its seed."""
+    expert = [row["task"]] if row["kind"] == "expert" else []
+    seed = [] if pd.isna(row["seed"]) else [f"seed {row['seed']}"]
+    return ", ".join((*model_name(row), *expert, *seed))
+
+
 def logged_runs(records: pd.DataFrame, curves: pd.DataFrame) -> list[LoggedRun]:
     """Groups records by model, seed and the suite's names: a model that a suite lists under two names is two runs."""
     curve_of = {named(rows): rows for _, rows in curves.groupby(list(LAYER_KEYS), dropna=False, sort=False)}
@@ -68,10 +108,9 @@ def logged_run(rows: pd.DataFrame, curve: pd.DataFrame) -> LoggedRun:
     provenance = {task: json.loads(text) for task, text in zip(rows["task"], rows["provenance"], strict=True)}
     made = {key: common(key, provenance) for key in sorted(set().union(*provenance.values()))}
     recipe = {f"recipe.{key}": value for key, value in flatten(made.pop("recipe", {})).items()}
-    parts = (first["merge"], first["quantizer"], f"{first['bits']} bits", f"seed {first['seed']}")
     return LoggedRun(
         key="/".join(str(first[part]) for part in IDENTITY if pd.notna(first[part])),
-        name=first["model"] if pd.isna(first["quantizer"]) else ", ".join(map(str, parts)),
+        name=run_name(first),
         digest=digest(rows, curve),
         params={FOREIGN.sub("_", key): text(value) for key, value in (names | recipe).items()},
         metrics=metrics(rows),
@@ -96,7 +135,7 @@ def metrics(rows: pd.DataFrame) -> dict[str, float]:
         per_task[f"loss/{row.task}"] = row.loss
     overall = {
         "average": rows["value"].mean(),
-        "seconds": rows["seconds"].sum(),
+        "evaluation_seconds": rows["seconds"].sum(),
         "peak_memory_mb": rows["peak_memory_mb"].max(),
         "size_mb": rows["size_mb"].mean(),
         "calibration_seconds": rows["calibration_seconds"].mean(),

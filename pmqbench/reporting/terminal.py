@@ -1,15 +1,15 @@
 """The last screen of `make`: the best of a suite's leaderboard.csv in at most 100 columns, and the files to open.
 
-A terminal has some 24 lines, so the table has the BEST models, the best one of each bit width, and the references; the rest is
-in the files. Columns that say nothing (group sizes where there are none) or do not fit are left to the files too.
+A terminal has some 24 lines, so the table has the BEST models, the best one of each bit width, and the references; `--all`
+shows the rest too. Columns that say nothing (group sizes where there are none) or do not fit are left to the files.
 
-python -m pmqbench.reporting.terminal results/suites/mini
+python -m pmqbench.reporting.terminal [--all] results/suites/mini
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from pmqbench.errors import DataError
+from pmqbench.errors import DataError, PMQError
 from pmqbench.files import read_json
 from pmqbench.reporting.published import tally
 from pmqbench.reporting.verdicts import read_pairs, verdict_sentence
@@ -32,7 +32,8 @@ LEADING = (*SHORT, "normalised", "size_mb", "calibration_seconds")
 HEADINGS = {"rank": "#", "group_size": "group", "ci_low": "95 % interval", "normalised": "norm.", "size_mb": "MB"}
 HEADINGS |= {"calibration_seconds": "cal. s"}
 FIRST_TASK = 15
-FILES = ("report.html", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "reproduction.md", "plots/*.png")
+FILES = ("report.html", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "reproduction.md", "plots")
+PAGE = "leaderboard.html"
 NOTE = "norm.: relative to the experts; cal. s: seconds to make the model; *: chosen by validation labels."
 TEXT = ("merge", "quantizer")
 WARNINGS_SHOWN = 10
@@ -44,6 +45,7 @@ def print_leaderboard(
     console: Console | None = None,
     notes: Sequence[str] = (NOTE,),
     warnings: Sequence[str] = (),
+    every: bool = False,
 ) -> None:
     """Prints the best of a leaderboard, what to know of it and what to open next.
 
@@ -53,6 +55,7 @@ def print_leaderboard(
         console: where to; the terminal by default.
         notes: sentences below the table.
         warnings: one line each, below the notes.
+        every: print all rows.
     """
     console = console or Console()
     with open(csv_path, encoding="utf-8", newline="") as handle:
@@ -63,14 +66,14 @@ def print_leaderboard(
         console.width = WIDTH
     width = min(WIDTH, console.width)
     grouped = any(row["group_size"] not in ("channel", "-") for row in rows)
-    shown = best_rows(rows)
+    shown = rows if every else best_rows(rows)
     tiers = ((*LEADING, *list(rows[0])[FIRST_TASK:]), LEADING, MIDDLE, SHORT)
     room = console.options.update(max_width=UNBOUNDED)
     layouts = [build(shown, [column for column in columns if grouped or column != "group_size"]) for columns in tiers]
     fitting = [table for table in layouts if Measurement.get(console, room, table).maximum <= width]
     console.print(fitting[0] if fitting else layouts[-1], width=width)
     hidden = len(rows) - len(shown)
-    for note in [f"{hidden} models more in the files below.", *notes] if hidden else notes:
+    for note in [f"{hidden} models more in the files below, and by `make show`.", *notes] if hidden else notes:
         console.print(note, width=width, highlight=False, markup=False)
     for warning in warnings:
         console.print(warning, soft_wrap=True, highlight=False, markup=False)
@@ -107,15 +110,17 @@ def cell(row: Mapping[str, str], column: str) -> str:
     return escape(row[column]) + mark
 
 
-def show(report: Path) -> None:
-    """Prints the leaderboard of a report's folder, its warnings, and names its files."""
-    files = [path.relative_to(report).as_posix() for pattern in FILES for path in sorted(report.glob(pattern))]
+def show(report: Path, every: bool = False) -> None:
+    """Prints the leaderboard of a report's folder, with its best or with all rows, its warnings, and names its files."""
+    files = [name for name in FILES if (report / name).exists()]
+    page = f"Open {report / PAGE}. " if (report / PAGE).is_file() else ""
     notes = [NOTE, verdict_sentence(read_pairs(report / "comparisons.csv")), *reproduced(report)]
     print_leaderboard(
         report / "leaderboard.csv",
-        f"In {report}: {', '.join(files)}",
+        f"{page}In {report}: {', '.join(files)}",
         notes=[note for note in notes if note],
         warnings=warning_lines(read_json(report / "warnings.json")),
+        every=every,
     )
 
 
@@ -136,4 +141,11 @@ def reproduced(report: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    show(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description="Shows a report's leaderboard.")
+    parser.add_argument("report", type=Path, help="the report's folder: results/suites/mini")
+    parser.add_argument("--all", action="store_true", dest="every", help="show all rows, not only the best")
+    given = parser.parse_args()
+    try:
+        show(given.report, given.every)
+    except (OSError, PMQError) as error:
+        parser.exit(1, f"no leaderboard to show: {error}\n")

@@ -12,9 +12,11 @@ the paths before anything is logged.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -27,7 +29,7 @@ import pandas as pd
 
 from pmqbench.errors import PMQError
 from pmqbench.files import sha256_file
-from pmqbench.reporting.runs import LoggedRun, logged_runs, scrub
+from pmqbench.reporting.runs import LoggedRun, Point, SuiteRun, logged_runs, scrub, suite_run
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -36,12 +38,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 EXPERIMENT = "PMQ-Bench"
 KEY, DIGEST, SUITE, ARTEFACT = "pmqbench.key", "pmqbench.digest", "pmqbench.suite", "pmqbench.artefact."
+PARENT = "mlflow.parentRunId"
+KIND = "mlflow.experimentKind"  # without it, MLflow's pages open on an empty view for language models
 SQLITE = "sqlite:///"
 PAGE = 500
 BATCH_METRICS, BATCH_PARAMS = 500, 100  # MLflow takes 1000 and 100
 # MLflow's own defaults retry a dead server for four minutes. Set before the import; a user's own values win.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_CONFIGURE_LOGGING": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
@@ -82,8 +87,7 @@ def track(records: pd.DataFrame, curves: pd.DataFrame, suite: str, artefacts: Se
     Raises:
         TrackingError: the store cannot be reached or written; the records are not affected.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    set_environment()
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
     from sqlalchemy.exc import SQLAlchemyError
@@ -92,9 +96,11 @@ def track(records: pd.DataFrame, curves: pd.DataFrame, suite: str, artefacts: Se
         with alone(store):
             client = MlflowClient(tracking_uri=store)
             experiment = find_experiment(client, store)
-            parent = find_parent(client, experiment, suite)
+            parent, outdated = log_parent(client, experiment, suite, suite_run(records))
             counts = log_children(client, experiment, suite, parent.info.run_id, logged_runs(records, curves))
             log_artefacts(client, parent, artefacts)
+            for run in outdated:
+                client.delete_run(run.info.run_id)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise TrackingError(
             f"MLflow failed: {scrub(str(error)).splitlines()[0][:300]}",
@@ -107,14 +113,26 @@ def track(records: pd.DataFrame, curves: pd.DataFrame, suite: str, artefacts: Se
     return counts
 
 
+def set_environment() -> None:
+    """Gives MLflow our defaults; must come before its first import."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 @contextmanager
 def alone(store: str) -> Iterator[None]:
-    """Waits until no other process of this machine logs to the same SQLite file; a server looks after itself."""
-    if (path := database(store)) is None:
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f"{path.name}.lock"), "w", encoding="utf-8") as handle:
+    """Waits until no other process of this user and machine logs to the same store.
+
+    An SQLite file would break, a server would take a run twice. Of runs that two machines logged at once, the next time
+    leaves one.
+    """
+    path = database(store)
+    if path is None:
+        lock = Path(tempfile.gettempdir()) / f"pmqbench-{os.getuid()}-{hashlib.sha256(store.encode()).hexdigest()[:16]}.lock"
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f"{path.name}.lock")
+    with open(lock, "w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -129,11 +147,23 @@ def find_experiment(client: MlflowClient, store: str) -> str:
     path, found = database(store), client.get_experiment_by_name(EXPERIMENT)
     location = None if path is None else (path.parent / "artefacts").as_uri()
     if found is None:
-        return client.create_experiment(EXPERIMENT, artifact_location=location)
+        return create_experiment(client, location)
     local = urlparse(found.artifact_location).scheme in ("", "file")  # else chosen by whoever made the experiment
     if path is not None and local and found.artifact_location != location:
         settle(path, found.experiment_id, found.artifact_location, location)
     return found.experiment_id
+
+
+def create_experiment(client: MlflowClient, location: str | None) -> str:
+    """Makes the experiment EXPERIMENT, unless another machine has made it in this moment; returns its id."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.create_experiment(EXPERIMENT, artifact_location=location, tags={KIND: "custom_model_development"})
+    except MlflowException:
+        if (found := client.get_experiment_by_name(EXPERIMENT)) is None:
+            raise
+        return found.experiment_id
 
 
 def settle(path: Path, experiment: str, old: str, new: str) -> None:
@@ -161,23 +191,32 @@ def search(client: MlflowClient, experiment: str, condition: str) -> Iterator[Ru
             return
 
 
-def find_parent(client: MlflowClient, experiment: str, suite: str) -> Run:
-    """The suite's parent run, made if need be."""
+def log_parent(client: MlflowClient, experiment: str, suite: str, run: SuiteRun) -> tuple[Run, list[Run]]:
+    """The suite's parent run, made if there is none that says the same, and others of the suite, to be deleted in the end.
+
+    MLflow changes no parameter of a run, so a suite that has changed gets a new parent.
+    """
     found = list(search(client, experiment, f"tags.`{KEY}` = '{suite}'"))
-    return found[0] if found else client.create_run(experiment, run_name=suite, tags={KEY: suite, SUITE: suite})
+    equal = next((one for one in found if one.data.tags.get(DIGEST) == run.digest), None)
+    if equal is None:
+        equal = client.create_run(experiment, run_name=suite, tags={KEY: suite, SUITE: suite})
+        write(client, equal.info.run_id, run.metrics, run.params, {DIGEST: run.digest})
+    return equal, [one for one in found if one is not equal]
 
 
 def log_children(client: MlflowClient, experiment: str, suite: str, parent: str, runs: Sequence[LoggedRun]) -> Counts:
     """Logs what is new or changed, and deletes what it replaces."""
     known: dict[str, list[Run]] = {}
-    for run in search(client, experiment, f"tags.`mlflow.parentRunId` = '{parent}'"):
+    for run in search(client, experiment, f"tags.`{SUITE}` = '{suite}' and tags.`{PARENT}` LIKE '%'"):
+        if run.data.tags[PARENT] != parent:
+            client.set_tag(run.info.run_id, PARENT, parent)
         known.setdefault(run.data.tags[KEY], []).append(run)
     logged = replaced = skipped = 0
     for run in runs:
         old = known.get(run.key, [])
         equal = [other for other in old if other.info.status == "FINISHED" and other.data.tags[DIGEST] == run.digest][:1]
         if not equal:
-            tags = {KEY: run.key, DIGEST: run.digest, SUITE: suite, "mlflow.parentRunId": parent}
+            tags = {KEY: run.key, DIGEST: run.digest, SUITE: suite, PARENT: parent}
             log_child(client, experiment, run, tags)
         # The successor is whole before its predecessor goes, so a kill in between loses nothing.
         for other in old:
@@ -189,19 +228,31 @@ def log_children(client: MlflowClient, experiment: str, suite: str, parent: str,
 
 def log_child(client: MlflowClient, experiment: str, run: LoggedRun, tags: Mapping[str, str]) -> None:
     """Writes one run and finishes it."""
+    run_id = client.create_run(experiment, run_name=run.name, tags=dict(tags)).info.run_id
+    write(client, run_id, run.metrics, run.params, run.tags, run.history)
+    client.set_terminated(run_id)
+
+
+def write(
+    client: MlflowClient,
+    run_id: str,
+    metrics: Mapping[str, float],
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+    history: Sequence[Point] = (),
+) -> None:
+    """Writes what a run says, in batches that MLflow takes; the tags come last."""
     from mlflow.entities import Metric, Param, RunTag
 
-    run_id = client.create_run(experiment, run_name=run.name, tags=dict(tags)).info.run_id
     now = int(time.time() * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in run.metrics.items()]
-    metrics += [Metric(point.name, point.value, now + point.milliseconds, point.step) for point in run.history]
-    params = [Param(name, value) for name, value in run.params.items()]
-    for start in range(0, len(metrics), BATCH_METRICS):
-        client.log_batch(run_id, metrics=metrics[start : start + BATCH_METRICS])
-    for start in range(0, len(params), BATCH_PARAMS):
-        client.log_batch(run_id, params=params[start : start + BATCH_PARAMS])
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in run.tags.items()])
-    client.set_terminated(run_id)
+    values = [Metric(name, value, now, 0) for name, value in metrics.items()]
+    values += [Metric(point.name, point.value, now + point.milliseconds, point.step) for point in history]
+    named = [Param(name, value) for name, value in params.items()]
+    for start in range(0, len(values), BATCH_METRICS):
+        client.log_batch(run_id, metrics=values[start : start + BATCH_METRICS])
+    for start in range(0, len(named), BATCH_PARAMS):
+        client.log_batch(run_id, params=named[start : start + BATCH_PARAMS])
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
 def log_artefacts(client: MlflowClient, parent: Run, artefacts: Sequence[str | Path]) -> None:

@@ -132,9 +132,18 @@ def test_terminal(written, columns):
     for words, row in zip(shown, best, strict=True):
         assert row["average"] + ("*" if "tuned" in row["merge"] else "") in words
         assert columns == 80 or row["calibration_seconds"] in words
-    assert "25 models more in the files below." in lines
+    assert "25 models more in the files below, and by `make show`." in lines
     assert len(lines) < 24
     assert lines[-1].strip() == "plots/a.png"
+
+
+def test_terminal_shows_all_rows_when_asked(written, capsys):
+    show(written, every=True)
+    text = capsys.readouterr().out
+    rows = list(csv.DictReader((written / "leaderboard.csv").read_text().splitlines()))
+    shown = [line.split()[0] for line in text.splitlines() if re.search(r" \d+\.\d – ", line)]
+    assert shown == [row["rank"] or row["merge"].split()[0] for row in rows]
+    assert "models more" not in text
 
 
 def test_terminal_has_the_best_of_each_width():
@@ -240,7 +249,15 @@ def test_every_comparison_with_the_reference_is_in_the_sentence(written, capsys)
 def test_terminal_names_the_files_that_exist(written, capsys):
     show(written)
     said = " ".join(capsys.readouterr().out.split())
-    assert said.endswith(f"In {written}: leaderboard.csv, leaderboard.md, comparisons.csv")
+    assert said.endswith(f" In {written}: leaderboard.csv, leaderboard.md, comparisons.csv")
+    assert "Open" not in said
+    (written / "leaderboard.html").touch()
+    (written / "plots").mkdir()
+    show(written)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.endswith(
+        f"Open {written}/leaderboard.html. In {written}: leaderboard.csv, leaderboard.md, comparisons.csv, plots"
+    )
 
 
 def test_joint_leaderboard(tmp_path, written):

@@ -13,7 +13,7 @@ import pytest
 import pmqbench
 from pmqbench.reporting.collect import collect_curves, write_table
 from pmqbench.reporting.runs import logged_runs, scrub, text
-from pmqbench.reporting.tracking import DIGEST, KEY, Counts, TrackingError, find_experiment, track, tracking_store
+from pmqbench.reporting.tracking import DIGEST, KEY, SUITE, Counts, TrackingError, find_experiment, track, tracking_store
 
 NO_CURVES = collect_curves("mini", [])
 
@@ -75,10 +75,63 @@ def test_logging_is_idempotent_and_repairs(tmp_path, store, records):
     assert uploaded.read_text() == "rank\n2\n"
 
     # A process killed between create_run and the end leaves a second, unfinished run of a finished key.
-    tags = {KEY: children[0].data.tags[KEY], DIGEST: children[0].data.tags[DIGEST], "mlflow.parentRunId": parent.info.run_id}
+    tags = {name: children[0].data.tags[name] for name in (KEY, DIGEST, SUITE, "mlflow.parentRunId")}
     client.create_run(parent.info.experiment_id, tags=tags)
     assert track(changed, NO_CURVES, "mini", [table], store) == Counts(0, 0, 10)
     assert len(runs_of(store)[2]) == 10
+
+
+def test_runs_are_called_as_the_suite_calls_its_models(store, records):
+    grouped = records[records["quantizer"] == "rtn"].assign(group_size=64, quantizer="rtn-g64")
+    track(pd.concat([records, grouped], ignore_index=True), NO_CURVES, "mini", [], store)
+    _, parent, children = runs_of(store)
+    assert parent.info.run_name == "mini"
+    assert {run.info.run_name for run in children} == {
+        "pre-trained",
+        *(f"individual experts, {task}" for task in ("digits", "textures", "signs", "landuse")),
+        "ta, full precision",
+        "ta, rtn, 4 bits",
+        "ta, rtn-g64, 4 bits, groups of 64",
+        *(f"ta, gptq, 4 bits, seed {seed}" for seed in range(3)),
+    }
+
+
+def test_evaluation_and_calibration_seconds_are_told_apart(store, records):
+    track(records.assign(seconds=2.5), NO_CURVES, "mini", [], store)
+    run = next(run for run in runs_of(store)[2] if run.info.run_name == "ta, gptq, 4 bits, seed 1")
+    rows = records[(records["quantizer"] == "gptq") & (records["seed"] == 1)]
+    assert run.data.metrics["evaluation_seconds"] == 4 * 2.5
+    assert run.data.metrics["calibration_seconds"] == pytest.approx(rows["calibration_seconds"].mean())
+    assert "seconds" not in run.data.metrics
+
+
+def test_the_parent_has_averages_and_parameters_and_follows_the_records(store, tmp_path, records):
+    table = tmp_path / "leaderboard.csv"
+    table.write_text("rank\n")
+    track(records, NO_CURVES, "mini", [table], store)
+    client, parent, children = runs_of(store)
+    gptq = records[records["quantizer"] == "gptq"]
+    assert parent.data.metrics["average/ta/gptq/4 bits"] == pytest.approx(gptq["value"].mean())
+    assert parent.data.metrics["average/individual experts"] == pytest.approx(
+        records[records["kind"] == "expert"]["value"].mean()
+    )
+    assert len(parent.data.metrics) == 5
+    assert parent.data.params == {
+        "tasks": "digits, textures, signs, landuse",
+        "merges": "ta",
+        "quantizers": "rtn, gptq",
+        "bits": "32, 4",
+        "seeds": "0, 1, 2",
+    }
+    more = pd.concat([records, gptq.assign(quantizer="new", value=0.5)], ignore_index=True)
+    assert track(more, NO_CURVES, "mini", [table], store) == Counts(3, 0, 10)
+    _, second, now = runs_of(store)
+    assert second.info.run_id != parent.info.run_id
+    assert second.data.params["quantizers"] == "rtn, gptq, new"
+    assert second.data.metrics["average/ta/new/4 bits"] == 0.5
+    assert {run.data.tags["mlflow.parentRunId"] for run in now} == {second.info.run_id}
+    assert {run.info.run_id for run in children} < {run.info.run_id for run in now}
+    assert [entry.path for entry in client.list_artifacts(second.info.run_id)] == ["leaderboard.csv"]
 
 
 def contents(folder):
@@ -136,7 +189,8 @@ def test_a_server_chooses_where_its_artefacts_go(tmp_path, monkeypatch):
     client = Mock()
     client.get_experiment_by_name.return_value = None
     find_experiment(client, tracking_store(tmp_path))
-    client.create_experiment.assert_called_once_with("PMQ-Bench", artifact_location=None)
+    client.create_experiment.assert_called_once()
+    assert client.create_experiment.call_args.kwargs["artifact_location"] is None
     client.get_experiment_by_name.return_value = Mock(experiment_id="1", artifact_location="s3://bucket/1")
     assert find_experiment(client, f"sqlite:///{tmp_path / 'mlflow.db'}") == "1"  # no such file: nothing was written
 

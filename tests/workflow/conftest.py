@@ -11,21 +11,38 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "README.md", "rules", "scripts", "config", "pmqbench", "envs", "profiles", "docs")
+PARTS = (
+    "Snakefile",
+    "README.md",
+    "rules",
+    "scripts",
+    "config",
+    "pmqbench",
+    "envs",
+    "profiles",
+    "docs",
+    "snakemake_logger_plugin_pmqbench",
+)
 VISION = {"image_size": 16, "patch_size": 4, "width": 32, "layers": 2, "head_width": 16, "mlp_ratio": 2.0}
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 
 
 class Project:
-    """A copy of the project's sources and a working folder with results of its own."""
+    """A copy of the project's sources and a working folder with results of its own; `variables` are added to Snakemake's."""
 
     def __init__(self, source: Path, work: Path) -> None:
         self.source, self.work = source, work
+        self.variables: dict[str, str] = {}
 
     def snakemake(self, *arguments: str, code: int | None = 0, timeout: int = 300) -> str:
         """Runs Snakemake in the working folder; returns its output. `code` None accepts any exit status."""
         done = subprocess.run(
-            self.command(arguments), cwd=self.work, env=environment(), capture_output=True, text=True, timeout=timeout
+            self.command(arguments),
+            cwd=self.work,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
         )
         output = done.stdout + done.stderr
         assert code is None or done.returncode == code, output[-6000:]
@@ -34,10 +51,13 @@ class Project:
     def start(self, *arguments: str) -> subprocess.Popen:
         """Starts Snakemake in a process group of its own."""
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(self.command(arguments), cwd=self.work, env=environment(), start_new_session=True, **quiet)
+        return subprocess.Popen(self.command(arguments), cwd=self.work, env=self.environment(), start_new_session=True, **quiet)
 
     def command(self, arguments: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-m", "snakemake", "-s", str(self.source / "Snakefile"), "--cores", "2", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        return environment() | self.variables
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Jobs by rule that a dry-run would do."""
@@ -54,7 +74,7 @@ class Project:
 
 
 def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTHONPATH"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTHONPATH", "MAKE"))}
     return kept | {"MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 

@@ -1,0 +1,52 @@
+"""The command `pmqbench`: what is of use without running a suite."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pmqbench.check import check
+from pmqbench.errors import PMQError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command; ends with status 2 and a sentence if that cannot be done."""
+    given = parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except PMQError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their arguments."""
+    top = argparse.ArgumentParser(prog="pmqbench", description="Post-merge quantization: tools beside the workflow.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    checking = commands.add_parser("check", help="check config files without running anything")
+    checking.add_argument("configs", nargs="+", metavar="CONFIG", help="YAML files, later ones laid on top of earlier ones")
+    checking.set_defaults(run=check_configs)
+    comparing = commands.add_parser("compare", help="what changed between two leaderboards, by paired differences")
+    comparing.add_argument("before", type=Path, metavar="A", help="folder of a report: results/suites/mini")
+    comparing.add_argument("after", type=Path, metavar="B", help="folder of another report on the same tasks")
+    comparing.set_defaults(run=compare)
+    return top
+
+
+def check_configs(given: argparse.Namespace) -> None:
+    """Says that the configs can be used, if so."""
+    check(given.configs)
+    print(f"{', '.join(given.configs)}: can be used")
+
+
+def compare(given: argparse.Namespace) -> None:
+    """Prints what changed from one report to another."""
+    from pmqbench.reporting.changes import changes, print_changes, read_records
+
+    print_changes(changes(read_records(given.before), read_records(given.after)))
+
+
+if __name__ == "__main__":
+    main()

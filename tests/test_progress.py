@@ -1,0 +1,130 @@
+"""What a run says while it runs and when jobs fail: lines, time left, causes."""
+
+import logging
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from pmqbench.jobs import run_job
+from pmqbench.workflow.failures import SILENT, failure_list, last_error
+from pmqbench.workflow.progress import Job, Run, duration
+
+
+def run_of(**planned):
+    return Run(planned=planned)
+
+
+def test_a_line_per_finished_job_with_the_time_left():
+    run = run_of(merge=2, quantize=9)
+    run.start(1, Job("merge", ("ta",), 0.0))
+    assert run.seconds_left(5.0) is None
+    assert run.finish(1, 10.0) == " 1/11 merge ta (10 s), 2 min left"
+    assert run.seconds_left(10.0) == 100.0
+
+
+def test_time_left_follows_rules_running_jobs_and_what_runs_side_by_side():
+    run = run_of(slow=2, fast=4)
+    run.start(1, Job("slow", (), 0.0))
+    run.start(2, Job("fast", (), 0.0))
+    run.finish(2, 10.0)
+    run.start(3, Job("fast", (), 10.0))
+    run.finish(3, 20.0)
+    run.finish(1, 40.0)
+    run.start(4, Job("slow", (), 40.0))
+    # One slow job is left half-done, two fast ones wait; so far 80 s of work were done in 60 s.
+    assert run.seconds_left(60.0) == pytest.approx((20 + 2 * 10) / (80 / 60))
+
+
+def test_a_job_that_takes_longer_than_its_like_is_about_to_end():
+    run = run_of(a=2)
+    run.start(1, Job("a", (), 0.0))
+    run.finish(1, 10.0)
+    run.start(2, Job("a", (), 10.0))
+    assert run.seconds_left(500.0) == 0
+
+
+def test_failed_jobs_are_not_waited_for():
+    run = run_of(a=3)
+    run.start(1, Job("a", (), 0.0))
+    run.finish(1, 10.0)
+    run.start(2, Job("a", ("x",), 10.0))
+    assert run.fail(2, 14.0) == "FAILED a x (4 s)"
+    assert run.seconds_left(14.0) == 10
+    run.start(3, Job("a", (), 14.0))
+    assert run.finish(3, 24.0) == "2/3 a (10 s), 0 s left"
+
+
+def test_the_last_line_has_no_time_left():
+    run = run_of(a=1)
+    run.start(1, Job("a", (), 0.0))
+    assert run.finish(1, 3.0) == "1/1 a (3 s)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "0 s"), (89, "89 s"), (90, "2 min"), (5370, "1 h 30 min"), (5340, "89 min"), (7500, "2 h 05 min")],
+)
+def test_durations(seconds, said):
+    assert duration(seconds) == said
+
+
+@pytest.fixture
+def failed_log(tmp_path):
+    """The log of a job that a function ends, as jobs write it."""
+
+    def fail(function):
+        log = tmp_path / "job.log"
+        job = SimpleNamespace(log=[str(log)], rule="merge_experts", wildcards={"merge": "ta"})
+        root = logging.getLogger()
+        handlers, level = list(root.handlers), root.level
+        try:
+            with pytest.raises((SystemExit, RuntimeError)):
+                run_job(function, job)
+        finally:
+            logging.captureWarnings(False)
+            for handler in [*root.handlers]:
+                root.removeHandler(handler)
+            for handler in handlers:
+                root.addHandler(handler)
+            root.setLevel(level)
+        return str(log)
+
+    return fail
+
+
+def test_the_cause_is_the_jobs_message(failed_log):
+    from pmqbench.errors import DataError
+
+    def main(_):
+        raise DataError("the tensor is missing.", where="experts/digits", remedy="Fetch it again.")
+
+    assert last_error([failed_log(main)]) == "experts/digits: the tensor is missing. Fetch it again."
+
+
+def test_the_cause_of_an_unexpected_error_is_the_exception(failed_log):
+    def main(_):
+        raise RuntimeError("shapes differ")
+
+    assert last_error([failed_log(main)]) == "RuntimeError: shapes differ"
+
+
+def test_a_killed_job_and_a_missing_log_are_told_apart_from_an_error(tmp_path):
+    log = tmp_path / "job.log"
+    log.write_text("2026-11-26 16:40:07,137 INFO pmqbench: merge_experts {'merge': 'ta'}\n")
+    assert last_error([str(log)]) == last_error([str(tmp_path / "none.log")]) == SILENT
+
+
+def test_a_long_cause_is_cut(tmp_path):
+    log = tmp_path / "job.log"
+    log.write_text(f"2026-11-26 16:40:07,137 ERROR pmqbench: {'x' * 1000}\n")
+    assert re.fullmatch(r"x{299}…", last_error([str(log)]))
+
+
+def test_the_list_of_failures_has_a_line_a_job(tmp_path):
+    log = tmp_path / "job.log"
+    log.write_text("2026-11-26 16:40:07,137 ERROR pmqbench: no such file\n")
+    lines = failure_list([("quantize", ("ta", "gptq"), ()), ("merge", ("ta",), (str(log),))]).splitlines()
+    assert lines[:3] == ["2 jobs failed:", f"  merge ta: no such file [{log}]", f"  quantize ta gptq: {SILENT}"]
+    assert len(lines) == 4
+    assert failure_list([("merge", (), ())]).startswith("1 job failed:")

@@ -1,0 +1,110 @@
+"""What a user sees of a run: Snakemake's own log and ours, with and without a terminal, success, failure and a lock."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+
+import pytest
+
+CONFIG = ("--configfile", "tiny.yaml", "--logger", "pmqbench")
+FEW = (*CONFIG, "--until", "prepare_task")
+
+
+@pytest.fixture
+def project(fresh, tmp_path):
+    """Nothing run yet; `--logger pmqbench` is found as by the Makefile."""
+    copy = fresh.copy(tmp_path)
+    copy.variables = {"PYTHONPATH": str(copy.source)}
+    return copy
+
+
+def test_a_line_a_job_and_the_log_file_last(project):
+    lines = project.snakemake(*FEW).splitlines()
+    begin = lines.index("2 jobs to do")
+    assert re.fullmatch(r"1/2 prepare_task \S+ \(\d+ s\), \d+ s left", lines[begin + 1])
+    assert re.fullmatch(r"2/2 prepare_task \S+ \(\d+ s\)", lines[begin + 2])
+    assert lines[begin + 3].startswith("Complete log(s): ")
+    assert len(lines) == begin + 4
+    log = lines[-1].removeprefix("Complete log(s): ")
+    whole = (project.work / log).read_text()
+    assert "rule prepare_task:" in whole
+    assert whole.count("Finished jobid: ") == 2
+    assert "Nothing to be done" in project.snakemake(*FEW).splitlines()[-1]
+
+
+def test_a_dry_run_lists_the_jobs(project):
+    output = project.snakemake(*FEW, "-n")
+    assert len(re.findall(r"^prepare_task +2$", output, re.MULTILINE)) == 1
+    assert "This was a dry-run" in output
+
+
+def test_failed_jobs_are_listed_with_cause_and_log(project):
+    weights = project.work / "models/digits/open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    plain = ("--configfile", "tiny.yaml")
+    for options in (CONFIG, plain):
+        lines = project.snakemake(*options, "--until", "fetch_expert", code=1).splitlines()
+        begin = lines.index("1 job failed:")
+        assert re.fullmatch(
+            rf"  fetch_expert local-digits-\w+: {weights}: not a readable .* put a whole copy there and run again\. "
+            r"\[results/logs/fetch_expert/local-digits-\w+\.log\]",
+            lines[begin + 1],
+        )
+        assert options == plain or not [line for line in lines if "CalledProcessError" in line or "WorkflowError" in line]
+
+
+def test_a_lock_is_explained_and_released(project):
+    locks = project.work / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text("results/suites/tiny/leaderboard.csv\n")
+    output = project.snakemake(*CONFIG, code=1)
+    assert "`make unlock`" in output
+    assert "kill signal" not in output
+    assert not (project.work / "results").exists()
+    project.snakemake("--configfile", "tiny.yaml", "--unlock")
+    assert not list(locks.glob("*"))
+
+
+def test_plain_snakemake_ends_with_the_leaderboard_that_it_made_and_leaves_it_to_make(edited):
+    ranking = ("--configfile", "tiny.yaml", "--until", "rank_models")
+    table = edited.work / "results/suites/tiny/leaderboard.csv"
+    table.unlink()
+    assert "individual experts" in edited.snakemake(*ranking)
+    assert "individual experts" not in edited.snakemake(*ranking)
+    table.unlink()
+    edited.variables = {"MAKELEVEL": "1"}
+    assert "individual experts" not in edited.snakemake(*ranking)
+    assert table.is_file()
+
+
+def test_a_terminal_has_bars_and_keeps_what_jobs_say(project):
+    weights = project.work / "models/digits/open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    screen, code = in_terminal(project, *CONFIG, "--until", "fetch_expert")
+    assert code == 1
+    assert re.search(r"all jobs\s+━+", screen)
+    assert re.search(r"fetch_expert\s+━+ \d/2", screen)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen).replace("\r", "")
+    assert len(re.findall(r"^error in fetch_expert: .*not a readable", plain, re.MULTILINE)) == 1
+    assert plain.rstrip().splitlines()[-1].startswith("Complete log(s): ")
+    assert plain.index("1 job failed:") < plain.index("Complete log(s): ")
+
+
+def in_terminal(project, *arguments):
+    """Runs Snakemake in a pseudo terminal; returns all that was written there, and the exit status."""
+    ours, theirs = pty.openpty()
+    variables = project.environment() | {"TERM": "xterm"}
+    run = subprocess.Popen(project.command(arguments), cwd=project.work, env=variables, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen, deadline = b"", time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if select.select([ours], [], [], 1)[0]:
+            try:
+                seen += os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+    os.close(ours)
+    return seen.decode(errors="replace"), run.wait(timeout=30)
