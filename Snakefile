@@ -10,6 +10,9 @@ if not workflow.overwrite_configfiles:
     configfile: f"{workflow.basedir}/config/mini.yaml"
 
 
+report: "docs/captions/report.rst"
+
+
 include: "rules/common.smk"
 include: "rules/experts.smk"
 include: "rules/merging.smk"

@@ -75,6 +75,31 @@ rule rank_models:
         "../scripts/rank_models.py"
 
 
+rule write_page:
+    input:
+        records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
+        layers=f"{REPORT_FOLDERS}/{{report}}/layers.parquet",
+        warnings=f"{REPORT_FOLDERS}/{{report}}/warnings.json",
+        leaderboard=f"{REPORT_FOLDERS}/{{report}}/leaderboard.csv",
+        comparisons=f"{REPORT_FOLDERS}/{{report}}/comparisons.csv",
+    output:
+        page=f"{REPORT_FOLDERS}/{{report}}/leaderboard.html",
+        index_json=f"{REPORT_FOLDERS}/{{report}}/index.json",
+        index_csv=f"{REPORT_FOLDERS}/{{report}}/index.csv",
+    log:
+        "results/logs/write_page/{report}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        report="{report}",
+        tasks=list(LAYOUT.tasks),
+        models=REPORTS.index_rows,
+        configfiles=REPORTS.config_files(workflow.configfiles),
+        code=REPORTS.page_code("write_page"),
+    script:
+        "../scripts/write_page.py"
+
+
 rule compare_published:
     input:
         records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
@@ -181,12 +206,13 @@ rule join_leaderboards:
     output:
         csv="results/leaderboard.csv",
         markdown="results/leaderboard.md",
+        page="results/leaderboard.html",
     log:
         "results/logs/join_leaderboards.log",
     conda:
         "../envs/pmqbench.yaml"
     params:
         made_of=REPORTS.leaderboards(),
-        code=REPORTS.code("join_leaderboards"),
+        code=REPORTS.page_code("join_leaderboards"),
     script:
         "../scripts/join_leaderboards.py"

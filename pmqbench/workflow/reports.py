@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from pmqbench.code_hash import code_hash
 from pmqbench.errors import ConfigError, listed
 from pmqbench.files import hash8
 from pmqbench.recipes import Target
-from pmqbench.reporting import PLOTS
+from pmqbench.reporting import PAGE_ASSETS, PLOTS
 from pmqbench.reporting.published import Published, expert_values, load_published, pair_up
 from pmqbench.repositories import unpinned
 from pmqbench.sources.base import shared_experts
@@ -77,6 +77,20 @@ class Reports:
         """Every refined model's loss curve with its names."""
         models = [model for model in self._models(wildcards) if model.refinement]
         return [{"path": f"{model.folder}/curve.json", "seed": model.seed, **model.names} for model in models]
+
+    def index_rows(self, wildcards: Any) -> list[dict[str, Any]]:
+        """Every model of a report with its names and its files; an export exists once it was asked for."""
+        return [
+            {
+                "kind": model.kind,
+                **{name: model.names[name] for name in ("merge", "quantizer", "bits", "group_size")},
+                "seed": model.seed,
+                "folder": model.folder,
+                "records": self.layout.record_files(model),
+                "exported": self._exported(model) if model.quantizer else None,
+            }
+            for model in self._models(wildcards)
+        ]
 
     def record_files(self, wildcards: Any) -> list[str]:
         """The files of `record_rows`, each once."""
@@ -168,9 +182,20 @@ class Reports:
         folder = f"{REPORTS}/{wildcards.report}"
         return [f"{folder}/leaderboard.csv", f"{folder}/comparisons.csv", *self.drawn(folder)]
 
+    def page_code(self, script: str) -> str:
+        """Hash of the code of a stage that writes a page, with the page's templates, styles and scripts."""
+        return hash8([self.code(script), *(path.read_text(encoding="utf-8") for path in sorted(PAGE_ASSETS.iterdir()))])
+
+    def config_files(self, configfiles: Iterable[str | Path]) -> list[str]:
+        """Config files as one would name them in the folder that Snakemake works in."""
+        here = Path.cwd()
+        paths = [Path(path).resolve() for path in configfiles]
+        return [(path.relative_to(here) if path.is_relative_to(here) else path).as_posix() for path in paths]
+
     def shown(self, folder: str) -> list[str]:
         """Everything a report shows."""
         names = ["records.parquet", "warnings.json", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "tracked.json"]
+        names += ["leaderboard.html", "index.json", "index.csv"]
         names += ["reproduction.csv", "reproduction.md"] if self.published else []
         return [*(f"{folder}/{name}" for name in names), *self.drawn(folder)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,12 @@ from pmqbench.costs import Costs
 from pmqbench.files import write_json
 from pmqbench.records import Record, pack_outcomes
 from pmqbench.reporting.collect import DTYPES, collect_curves, collect_layers, row_of
+from pmqbench.reporting.page.contents import read_csv, suite_contents
+from pmqbench.reporting.page.details import gather_details
+from pmqbench.reporting.page.index import named_files
+from pmqbench.reporting.page.render import write_page
+from pmqbench.reporting.statistics import compare, summarise
+from pmqbench.reporting.tables import write_tables
 
 TASKS = ["digits", "textures", "signs", "landuse"]
 MERGES = {"ta-0.3": 0.62, "ties-0.3": 0.66, "ta-tuned": 0.71}
@@ -151,6 +158,41 @@ def write_curves(folder, merges=MERGES, quantizers=("distilled",), bits=(2, 4)):
 def curves(tmp_path_factory):
     """`curves(**options)` -> collected loss curves; `curves(merges=())` is a suite without refinements."""
     return lambda **options: collect_curves("mini", write_curves(tmp_path_factory.mktemp("curves"), **options))
+
+
+def model_rows(records):
+    """What the workflow tells of the records' models: names and files."""
+    models = records.drop_duplicates(["model", "merge", "quantizer"])
+    names = ("kind", "merge", "quantizer", "bits", "group_size", "seed")
+    known = models[list(names)].astype("object").where(models[list(names)].notna(), None).to_dict("records")
+    return [
+        model | {"folder": f"q/{place}", "records": [f"records/{place}/{task}.json" for task in TASKS], "exported": None}
+        for model in known
+        for place in [f"{model['merge']}/{model['quantizer']}-{model['bits']}/{model['seed']}"]
+    ]
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory, layers, tasks):
+    """A report's folder with its page, and what the page was made of."""
+    folder = tmp_path_factory.mktemp("report")
+    records = synthetic_frame(n=60)
+    summary, files = summarise(records, tasks), named_files(model_rows(records))
+    warnings = [{"where": "digits", "message": "few examples"}]
+    pairs = compare(summary, "gptq")
+    named = {"csv": "leaderboard.csv", "markdown": "leaderboard.md", "comparisons": "comparisons.csv"}
+    write_tables(summary, pairs, warnings, **{kind: folder / name for kind, name in named.items()})
+    contents = suite_contents(
+        "mini",
+        read_csv(folder / "leaderboard.csv"),
+        summary,
+        gather_details(records, layers(), summary, files),
+        configfiles=["config/mini.yaml"],
+        warnings=warnings,
+        sentence="Said.",
+    )
+    write_page(folder / "leaderboard.html", contents)
+    return SimpleNamespace(folder=folder, summary=summary, files=files, contents=contents, page=folder / "leaderboard.html")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ CONFIG = ("--configfile", "tiny.yaml")
 DOCS = Path(__file__).parents[2] / "docs" / "architecture.md"
 BLOCK = re.compile(r"(<!-- reruns:begin -->\n)(.*?)(<!-- reruns:end -->)", re.DOTALL)
 CODE = "\nEDITED = 1\n"
-REPORT = {"collect_records", "rank_models", "plot_comparison", "track_runs", "collect_warnings"}
+REPORT = {"collect_records", "rank_models", "plot_comparison", "track_runs", "collect_warnings", "write_page"}
 EVALUATIONS = {"evaluate_model", "evaluate_expert", "evaluate_seeds", "evaluate_merge"}
 
 

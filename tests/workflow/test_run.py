@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shlex
 
 import pandas as pd
 import pytest
@@ -30,7 +31,8 @@ COLUMNS = [
     "digits",
     "textures",
 ]
-AFTER_RECORDS = {"collect_records", "collect_warnings", "rank_models", "plot_comparison", "track_runs", "all", "total"}
+AFTER_RECORDS = {"collect_records", "collect_warnings", "rank_models", "plot_comparison", "track_runs", "write_page"}
+AFTER_RECORDS |= {"all", "total"}
 
 
 def test_leaderboard_has_every_model_and_the_fixed_columns(done):
@@ -131,11 +133,40 @@ def test_the_report_page_holds_tables_and_plots_as_they_are(done):
     assert {file.name: shown.get(file.name) for file in files} == {file.name: file.read_bytes() for file in files}
 
 
+def test_the_report_page_links_to_the_leaderboards_page(done):
+    done.snakemake(*CONFIG, "--report", "report.html")
+    assert 'href=\\"leaderboard.html\\"' in (done.work / "report.html").read_text()
+
+
+def test_the_index_leads_from_every_row_to_files_that_exist(done):
+    folder = done.work / "results/suites/tiny"
+    names = ["merge", "quantizer", "bits", "group_size"]
+    index, rows = (pd.read_csv(folder / name)[names] for name in ("index.csv", "leaderboard.csv"))
+    assert set(map(tuple, index.to_numpy())) == set(map(tuple, rows.to_numpy()))
+    for entry in json.loads((folder / "index.json").read_text()):
+        assert (done.work / entry["folder"] / "manifest.json").is_file()
+        assert all((done.work / record).is_file() for record in entry["records"])
+
+
+def test_the_pages_command_makes_what_is_missing_of_a_row(edited):
+    page = (edited.work / "results/suites/tiny/leaderboard.html").read_text()
+    contents = json.loads(re.search(r'id="contents">(.*?)</script>', page, re.DOTALL)[1])
+    row = next(number for number, row in enumerate(contents["rows"]) if row[1:3] == ["ta", "gptq"])
+    records = [record for file in contents["details"][row]["files"] for record in file["records"]]
+    (edited.work / records[0]).unlink()
+    program, *arguments = shlex.split(contents["command"])
+    assert (program, arguments[3:5]) == ("snakemake", ["tiny.yaml", "--"])
+    planned = edited.planned(*arguments, *records)
+    assert sum(count for rule, count in planned.items() if rule != "total") == 1
+    assert next(iter(planned)).startswith("evaluate")
+
+
 def test_the_joint_leaderboard_is_written_below_results_and_the_checkout_stays_as_it_is(edited):
     before = {path: path.stat().st_mtime_ns for path in edited.source.rglob("*") if "__pycache__" not in path.parts}
     edited.snakemake("leaderboard", *CONFIG)
     joint = pd.read_csv(edited.work / "results/leaderboard.csv")
     assert set(joint["suite"]) == {"tiny"}
+    assert 'href="suites/tiny/leaderboard.html"' in (edited.work / "results/leaderboard.html").read_text()
     assert {path: path.stat().st_mtime_ns for path in edited.source.rglob("*") if "__pycache__" not in path.parts} == before
 
 

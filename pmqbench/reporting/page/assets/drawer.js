@@ -1,0 +1,115 @@
+// What stands behind a row.
+
+function drawer() {
+  return $("drawer");
+}
+
+function openDrawer(number) {
+  const close = element("button", { type: "button", class: "close" }, "Close");
+  const title = element("h2", { id: "drawer-title", tabindex: "-1" }, rowName(number));
+  drawer().replaceChildren(element("div", { class: "top" }, title, close), ...(contents.details ? behind(number) : aboveAll(number)));
+  close.addEventListener("click", () => drawer().close());
+  if (!drawer().open) drawer().showModal();
+  history.replaceState(null, "", `#row=${encodeURIComponent(rowName(number))}`);
+}
+
+// The row's own figures, with what they mean.
+function figures(number) {
+  const pairs = columns.filter(({ name, task }) => !task && cell(number, name) !== "").flatMap(({ name, definition }) => [
+    element("dt", { title: definition || null }, name),
+    element("dd", {}, cell(number, name)),
+  ]);
+  return element("dl", {}, ...pairs);
+}
+
+function aboveAll(number) {
+  const page = contents.pages[cell(number, "suite")];
+  const named = rowName(number).split(", ").slice(1).join(", ");
+  const address = `${page}#row=${encodeURIComponent(named)}`;
+  const link = page ? [element("p", {}, element("a", { href: address }, "Tasks, recipe, layers, provenance and files: its suite's page"))] : [];
+  return [figures(number), ...link];
+}
+
+function behind(number) {
+  const detail = contents.details[number];
+  return [
+    figures(number),
+    heading("Tasks"),
+    taskTable(detail.tasks),
+    ...(detail.layers.length ? [heading("Layers"), ...layerViews(detail.layers)] : []),
+    heading("Recipe"),
+    definitionList(detail.recipe),
+    heading("Files"),
+    fileTable(detail.files),
+    heading("Make it again"),
+    element("p", { class: "note" }, "Computes what is missing of this row, and nothing else:"),
+    element("pre", { id: "command", tabindex: "0" }, commandOf(detail.files)),
+    heading("Provenance"),
+    definitionList(contents.provenances[detail.provenance]),
+  ];
+}
+
+// Names of records need no quotes: what is not a plain name is refused by the config's check.
+function commandOf(files) {
+  return [contents.command, ...new Set(files.flatMap(({ records }) => records))].join(" ");
+}
+
+function heading(text) {
+  return element("h3", {}, text);
+}
+
+function definitionList(entries) {
+  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  return element("dl", {}, ...Object.entries(entries).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, shown(value))]));
+}
+
+// A table of texts; the first column heads its rows.
+function plainTable(id, head, lines) {
+  const body = lines.map(([first, ...rest]) =>
+    element("tr", {}, element("th", { scope: "row", class: "text" }, first), ...rest.map((text) => element("td", {}, text))));
+  const top = element("tr", {}, ...head.map((text, index) => element("th", { scope: "col", class: index ? null : "text" }, text)));
+  return element("div", { class: "wide" }, element("table", { id }, element("thead", {}, top), element("tbody", {}, ...body)));
+}
+
+function taskTable(tasks) {
+  const seeds = Object.keys(tasks[0].seeds);
+  const several = seeds.length > 1;
+  const head = ["task", "metric", "examples", "%", "95 % interval", ...(several ? seeds.map((seed) => `seed ${seed}`) : [])];
+  const lines = tasks.map(({ task, metric, n, value, low, high, seeds: values }) => {
+    const own = several ? seeds.map((seed) => values[seed].toFixed(2)) : [];
+    return [task, metric, String(n), value.toFixed(2), `${low.toFixed(2)} … ${high.toFixed(2)}`, ...own];
+  });
+  return plainTable("tasks", head, lines);
+}
+
+function layerViews(pairs) {
+  const kinds = ["rounding, E|Qx − W*x|² / E|Wx|²", "distance to the experts, E|Qx − W_t x|² / E|Wx|², mean over tasks"];
+  const drawn = kinds.map((kind, index) => sparkline(kind, pairs.map((pair) => pair[index]))).filter(Boolean);
+  const text = (value) => (value === null ? "" : value.toPrecision(3));
+  const lines = pairs.map(([rounding, merging], index) => [contents.layers[index], text(rounding), text(merging)]);
+  const table = plainTable("layers", ["layer", "rounding", "distance to the experts"], lines);
+  return [...drawn, element("details", {}, element("summary", {}, `${pairs.length} layers, means over seeds`), table)];
+}
+
+// Values of the layers in forward order, logarithmic; null where no layer has one.
+function sparkline(label, values) {
+  const known = values.filter((value) => value > 0);
+  if (!known.length) return null;
+  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const x = (index) => 4 + (592 * index) / Math.max(1, values.length - 1);
+  const y = (value) => 56 - (52 * Math.log(value / low)) / (Math.log(high / low) || 1);
+  const line = values.map((value, index) => (value > 0 ? `${x(index)},${y(value)}` : "")).filter(Boolean).join(" ");
+  const said = `${label}: ${low.toPrecision(3)} to ${high.toPrecision(3)}, logarithmic, layers in forward order`;
+  const drawing = svgElement("svg", { viewBox: "0 0 600 60", role: "img", "aria-label": said },
+    svgElement("polyline", { points: line, fill: "none", stroke: "currentColor", "stroke-width": 1.5 }));
+  return element("figure", {}, drawing, element("figcaption", { class: "note" }, said));
+}
+
+function fileTable(files) {
+  const lines = files.flatMap(({ seed, folder, records, exported }) => [
+    [seed === null ? "model" : `model, seed ${seed}`, folder],
+    ["records", records.join("\n")],
+    ...(exported ? [["export, once made by snakemake export", exported]] : []),
+  ]);
+  return element("dl", {}, ...lines.flatMap(([name, path]) => [element("dt", {}, name), element("dd", { class: "path" }, path)]));
+}

@@ -1,0 +1,128 @@
+// The data, and everything about rows that needs no document: sorting, filters, CSV, Markdown, LaTeX.
+
+const contents = JSON.parse(document.getElementById("contents").textContent);
+const { columns, rows } = contents;
+const place = Object.fromEntries(columns.map((column, index) => [column.name, index]));
+const referenceRows = new Set(contents.references);
+const CHIPS = ["suite", "merge", "quantizer", "bits"];
+const INTERVAL = ["ci_low", "ci_high"];
+const DIFFERENCE = "difference";
+
+for (const column of columns) {
+  const cells = rows.map((row) => row[place[column.name]]);
+  column.numeric = cells.some((cell) => cell !== "") && cells.every((cell) => cell === "" || Number.isFinite(Number(cell)));
+}
+
+const initial = { sort: "", ascending: true, words: [], reference: null, cost: "", chips: {} };
+const state = { ...structuredClone(initial), shown: new Set() };
+
+function cell(number, name) {
+  return rows[number][place[name]];
+}
+
+function isNumeric(name) {
+  return name === DIFFERENCE || columns[place[name]].numeric;
+}
+
+// [difference, low, high, Monte Carlo error] of a row to the reference that was picked; null for the reference itself.
+function difference(number) {
+  const other = state.reference;
+  if (other === null || other === number) return null;
+  if (other < number) return contents.pairs[number][other];
+  const [middle, low, high, error] = contents.pairs[other][number];
+  return [-middle, -high, -low, error];
+}
+
+function isClear([, low, high, error]) {
+  return low > error || high < -error;
+}
+
+// A number with two decimals and its sign, never "-0.00".
+function points(value) {
+  const text = value.toFixed(2).replace(/^-0\.00$/, "0.00");
+  return Number(text) > 0 ? `+${text}` : text;
+}
+
+function sortValue(number, name) {
+  if (name === DIFFERENCE) return difference(number)?.[0] ?? 0;
+  const text = cell(number, name);
+  return isNumeric(name) ? (text === "" ? null : Number(text)) : text;
+}
+
+// Missing values stand last in either direction.
+function compareRows(first, second) {
+  const [a, b] = [sortValue(first, state.sort), sortValue(second, state.sort)];
+  if (a === null || b === null) return (a === null) - (b === null);
+  const sign = state.ascending ? 1 : -1;
+  return sign * (typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b);
+}
+
+function passes(number) {
+  const text = rows[number].join(" ").toLowerCase();
+  if (!state.words.every((word) => text.includes(word))) return false;
+  const asked = Object.entries(state.chips).filter(([name]) => name === "suite" || !referenceRows.has(number));
+  return asked.every(([name, chosen]) => chosen.includes(cell(number, name)));
+}
+
+// Numbers of the rows that are shown, in order: models, then references.
+function shownRows() {
+  const order = rows.map((_, number) => number).filter(passes);
+  if (!state.sort) return order;
+  const models = order.filter((number) => !referenceRows.has(number)).sort(compareRows);
+  return [...models, ...order.filter((number) => referenceRows.has(number))];
+}
+
+// Names of the columns that are shown: an interval stands in the column of its average.
+function shownColumns() {
+  const names = columns.map((column) => column.name).filter((name) => state.shown.has(name) && !INTERVAL.includes(name));
+  if (state.reference === null) return names;
+  const after = names.indexOf("average") + 1;
+  return [...names.slice(0, after), DIFFERENCE, ...names.slice(after)];
+}
+
+// [text, interval or ""] of a cell.
+function cellParts(number, name) {
+  if (name === DIFFERENCE) {
+    const found = difference(number);
+    return found ? [points(found[0]), `${points(found[1])} … ${points(found[2])}`] : ["reference", ""];
+  }
+  const interval = name === "average" ? INTERVAL.map((end) => cell(number, end)).join(" … ") : "";
+  return [cell(number, name), interval];
+}
+
+function csvCell(text) {
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function csvOfShown() {
+  const lines = [columns.map((column) => column.name), ...shownRows().map((number) => rows[number])];
+  return lines.map((line) => `${line.map(csvCell).join(",")}\n`).join("");
+}
+
+function markdownOfShown() {
+  const names = shownColumns();
+  const escape = (text) => text.replaceAll("|", "\\|");
+  const line = (cells) => `| ${cells.map(escape).join(" | ")} |`;
+  const text = (number, name) => cellParts(number, name).filter(Boolean).join("; 95 %: ");
+  const body = shownRows().map((number) => line(names.map((name) => text(number, name))));
+  return [line(names), `|${names.map((name) => (isNumeric(name) ? " --: " : " :-- ")).join("|")}|`, ...body].join("\n");
+}
+
+const LATEX = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" };
+
+function latexText(text) {
+  const escaped = text.replace(/[\\&%$#_{}~^]/g, (letter) => LATEX[letter] ?? `\\${letter}`);
+  return escaped.replace(/(?<![\w.])-(?=\d)/g, "$-$");
+}
+
+function latexOfShown() {
+  const names = shownColumns();
+  const small = (range) => (range ? ` {\\scriptsize [${latexText(range.replace(" … ", ", "))}]}` : "");
+  const cells = (number) => names.map((name) => cellParts(number, name)).map(([text, range]) => latexText(text) + small(range));
+  const numbers = shownRows();
+  const firstReference = numbers.find((number) => referenceRows.has(number));
+  const lines = numbers.map((number) => (number === firstReference ? "\\midrule\n" : "") + `${cells(number).join(" & ")} \\\\`);
+  const spec = names.map((name) => (isNumeric(name) ? "r" : "l")).join("");
+  const head = `${names.map(latexText).join(" & ")} \\\\`;
+  return [`\\begin{tabular}{${spec}}`, "\\toprule", head, "\\midrule", ...lines, "\\bottomrule", "\\end{tabular}"].join("\n");
+}

@@ -1,0 +1,109 @@
+"""What the page of a report shows, as data: the rows of leaderboard.csv as they are, differences of all pairs, details."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pmqbench.reporting.bootstrap import interval, monte_carlo_error
+from pmqbench.reporting.page.definitions import columns
+from pmqbench.reporting.page.details import Details
+from pmqbench.reporting.page.index import NAMES, row_keys, with_row_names
+from pmqbench.reporting.statistics import Summary
+from pmqbench.reporting.style import styles
+
+Table = tuple[list[str], list[list[str]]]
+
+
+def read_csv(path: str | Path) -> Table:
+    """Header and rows of a CSV, all text."""
+    with open(path, encoding="utf-8", newline="") as handle:
+        header, *rows = csv.reader(handle)
+    return header, rows
+
+
+def suite_contents(
+    report: str,
+    table: Table,
+    summary: Summary,
+    details: Details,
+    *,
+    configfiles: Sequence[str],
+    warnings: Sequence[Mapping[str, str]],
+    sentence: str,
+) -> dict[str, Any]:
+    """The page of one report.
+
+    Args:
+        report: its folder's name.
+        table: of leaderboard.csv.
+        summary: of its records.
+        details: of its rows.
+        configfiles: those that Snakemake makes the report with.
+        warnings: of the report.
+        sentence: what its comparisons say.
+    """
+    header, rows = table
+    places = [header.index(name) for name in NAMES]
+    keys = [tuple(row[place] for place in places) for row in rows]
+    entries = {key: entry for entry, key in enumerate(row_keys(with_row_names(summary.entries)))}
+    order = [entries[key] for key in keys]
+    return {
+        **plain_contents(report, table, summary.tasks),
+        "references": [row for row, entry in enumerate(order) if summary.entries["kind"][entry] in ("base", "expert")],
+        "pairs": pair_differences(summary, order),
+        "details": [details.rows[key] for key in keys],
+        "provenances": details.provenances,
+        "layers": details.layers,
+        "command": shlex.join(["snakemake", "--cores", "all", "--configfile", *configfiles, "--"]),
+        "warnings": list(warnings),
+        "sentence": sentence,
+    }
+
+
+def joint_contents(table: Table, pages: Mapping[str, str]) -> dict[str, Any]:
+    """The page of all suites.
+
+    Args:
+        table: the joint leaderboard.
+        pages: suite -> address of its own page.
+    """
+    header, rows = table
+    rank = header.index("rank")
+    references = [number for number, row in enumerate(rows) if not row[rank]]
+    return {**plain_contents("all suites", table), "references": references, "pages": dict(pages)}
+
+
+def plain_contents(report: str, table: Table, tasks: Sequence[str] = ()) -> dict[str, Any]:
+    """What every page shows: columns, rows, and one colour per quantizer, as in the plots."""
+    header, rows = table
+    quantizers = {row[header.index("quantizer")] for row in rows}
+    colours = {name: style.colour for name, style in styles(quantizers).items() if name in quantizers}
+    shown = {"report": report, "columns": columns(header, tasks), "rows": rows, "colours": colours}
+    return shown | {"warnings": [], "sentence": "", "pairs": None, "details": None, "pages": {}}
+
+
+def pair_differences(summary: Summary, order: Sequence[int]) -> list[list[list[float]]]:
+    """Paired differences between all rows, in points.
+
+    Args:
+        summary: its replicates draw the same test examples and seeds for all entries, so differences are paired in both.
+        order: the entry of every row.
+
+    Returns:
+        For row i and each row j < i: [difference of i to j, lower, upper end of its 95 % interval, Monte Carlo error of these].
+    """
+    replicates, average = summary.replicates[list(order)], summary.entries["average"].to_numpy()[list(order)]
+    return [[pair_difference(replicates, average, i, j) for j in range(i)] for i in range(len(order))]
+
+
+def pair_difference(replicates: np.ndarray, average: np.ndarray, first: int, second: int) -> list[float]:
+    """One entry of `pair_differences`."""
+    drawn = replicates[first] - replicates[second]
+    values = [average[first] - average[second], *interval(drawn), monte_carlo_error(drawn)]
+    return [round(100 * float(value), 2) for value in values]

@@ -1,0 +1,65 @@
+"""What the columns of a leaderboard mean, as its page explains them; a column without a definition is shown all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+INTERVAL = ("ci_low", "ci_high")
+"""Columns that stand as an interval beside `average`."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the page.
+
+    Attributes:
+        name: in leaderboard.csv.
+        definition: one sentence; "" for none.
+        ascending: the smaller, the better, so sorting begins with the smallest.
+        brief: shown also where there is little room.
+        task: a task's metric.
+    """
+
+    name: str
+    definition: str = ""
+    ascending: bool = False
+    brief: bool = False
+    task: bool = False
+
+
+DEFINED = (
+    Column("suite", "Suite, and target if it is not the default one; ranks count within it.", ascending=True, brief=True),
+    Column("rank", "Rank of the average among all models, equal averages sharing one; references have none.", True, True),
+    Column("merge", "How the experts were merged, as the config calls it.", ascending=True, brief=True),
+    Column(
+        "quantizer",
+        "How the merged model was quantized, as the config calls it; full precision is the merged model itself.",
+        ascending=True,
+        brief=True,
+    ),
+    Column("bits", "Bits per weight of the quantized layers.", ascending=True, brief=True),
+    Column("group_size", "Inputs per scale; channel: one scale per output channel.", ascending=True),
+    Column("seeds", "Calibration seeds; 1 where no seed enters."),
+    Column("average", "Unweighted mean over tasks, in percent, then over seeds; in grey its 95 % interval.", brief=True),
+    Column("ci_low", "Lower end of the 95 % interval: bootstrap over test examples and calibration seeds."),
+    Column("ci_high", "Upper end of the 95 % interval: bootstrap over test examples and calibration seeds."),
+    Column("normalised", "Mean over tasks of the value divided by the value of that task's expert, in percent."),
+    Column("size_mb", "What the weights take in storage, 10^6 bytes; of a quantized model the exported file.", True, True),
+    Column("compression", "How many times smaller than the pre-trained base that is."),
+    Column(
+        "calibration_seconds",
+        "Wall-clock seconds from the experts' checkpoints to the model, choices of options included; mean over seeds.",
+        ascending=True,
+    ),
+    Column("samples", "Unlabelled training samples of each task that took, 0 where none was looked at.", ascending=True),
+    Column("chosen", "Options chosen by the labels of the validation splits; -: no label was used.", ascending=True),
+)
+
+
+def columns(names: Sequence[str], tasks: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The columns of a leaderboard with these names, in its order, as data of the page."""
+    known = {column.name: column for column in DEFINED}
+    known |= {task: Column(task, f"Metric of the task {task}, in percent, mean over seeds.", task=True) for task in tasks}
+    return [asdict(known.get(name, Column(name))) for name in names]

@@ -1,0 +1,291 @@
+"""The page leaderboard.html as a reader has it: loaded, sorted, filtered, compared, downloaded, in a real browser."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from pmqbench.reporting.page.contents import joint_contents, read_csv
+from pmqbench.reporting.page.render import write_page
+from pmqbench.reporting.statistics import compare
+from pmqbench.reporting.tables import comparison_table
+from tests.browser import CHROMIUM, chromium
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+ROWS = "[...document.querySelectorAll('#table tbody tr')]"
+HEADS = "[...document.querySelectorAll('#table thead th')].map((head) => head.dataset.column)"
+OPEN = "document.querySelector('#drawer').open"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("chromium")) as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser, report):
+    """The page, just loaded; whatever a test does, nothing is logged or asked for."""
+    browser.open(report.page)
+    yield browser
+    assert browser.complaints() == []
+    assert set(browser.requests()) <= {report.page.as_uri(), *blobs(browser)}
+    assert report.page.as_uri() in browser.requests()
+
+
+def blobs(browser):
+    return {address for address in browser.requests() if address.startswith("blob:")}
+
+
+def column(browser, name):
+    """Text of a column's cells, top to bottom, without their intervals."""
+    place = browser.run(HEADS).index(name)
+    own = "(cell) => (cell.querySelector('.interval') ? cell.firstChild.firstChild : cell).textContent"
+    return browser.run(f"{ROWS}.map((row) => row.children[{place}]).map({own})")
+
+
+def test_it_shows_every_row_and_column(page, report):
+    header, rows = read_csv(report.folder / "leaderboard.csv")
+    assert page.run(HEADS) == [name for name in header if name not in ("ci_low", "ci_high")]
+    for name in page.run(HEADS):
+        assert column(page, name) == [row[header.index(name)] for row in rows]
+    intervals = page.run("[...document.querySelectorAll('.interval')].map((one) => one.textContent)")
+    assert intervals == [f"{row[header.index('ci_low')]} … {row[header.index('ci_high')]}" for row in rows]
+    assert page.run("document.querySelector('#count').textContent") == f"{len(rows)} of {len(rows)} rows"
+
+
+@pytest.mark.parametrize(("name", "descending"), [("average", True), ("size_mb", False), ("digits", True), ("bits", False)])
+def test_a_click_sorts_best_first_and_another_reverses(page, name, descending):
+    def models():
+        return [float(text) for text, rank in zip(column(page, name), column(page, "rank"), strict=True) if rank]
+
+    for clicks, order in ((1, descending), (2, not descending)):
+        page.click(f"th[data-column={name}] button")
+        found = models()
+        assert found == sorted(found, reverse=order)
+        assert len(set(found)) > 1
+        sort = page.run(f"document.querySelector('th[data-column={name}]').ariaSort")
+        assert sort == ("descending" if order else "ascending"), clicks
+    assert column(page, "rank")[-2:] == ["", ""]
+
+
+def test_search_and_chips_narrow_the_rows(page):
+    page.click(".chip[data-name=quantizer][data-value=gptq]")
+    page.click(".chip[data-name=quantizer][data-value=awq]")
+    page.click(".chip[data-name=bits][data-value='4']")
+    ranked = [name for name, rank in zip(column(page, "quantizer"), column(page, "rank"), strict=True) if rank]
+    assert sorted(ranked) == ["awq"] * 3 + ["gptq"] * 3
+    assert page.run("document.querySelector('.chip[data-value=gptq]').ariaPressed") == "true"
+    page.choose("#search", "TIES gptq")
+    assert column(page, "merge") == ["ties-0.3"]
+    page.click("#reset")
+    assert len(column(page, "merge")) == page.run("rows.length")
+    assert page.run("document.querySelectorAll('.chip[aria-pressed=true]').length") == 0
+
+
+def test_differences_are_to_the_reference_that_is_picked(page, report):
+    pairs = comparison_table(compare(report.summary, "gptq")).to_dict("records")
+    for reference in ("gptq", "full precision"):
+        bits = 32 if reference == "full precision" else 3
+        name = f"ta-0.3, {reference}, {bits} bits"
+        page.run(f"void ([...$('reference').options].find((one) => one.text === '{name}').selected = true)")
+        page.choose("#reference", page.run("$('reference').value"))
+        shown = dict(
+            zip(
+                zip(*(column(page, one) for one in ("merge", "quantizer", "bits")), strict=True),
+                column(page, "difference"),
+                strict=True,
+            )
+        )
+        wanted = [pair for pair in pairs if pair["reference"] == reference and pair["merge"] == "ta-0.3" and pair["bits"] == 3]
+        assert len(wanted) == (4 if reference == "gptq" else 5)
+        for pair in wanted:
+            text = shown[("ta-0.3", pair["quantizer"], "3")]
+            assert float(text) == float(pair["difference"])
+            named = f"rowName(Number(row.dataset.row)) === 'ta-0.3, {pair['quantizer']}, 3 bits'"
+            bold = page.run(f"{ROWS}.find((row) => {named}).querySelector('.clear') !== null")
+            assert bold == (pair["verdict"] in ("better", "worse"))
+        assert shown[("ta-0.3", reference, str(bits))] == "reference"
+    page.click("th[data-column=difference] button")
+    found = [float(text) for text in column(page, "difference")[:-2] if text != "reference"]
+    assert found == sorted(found, reverse=True)
+    assert not page.run("document.querySelector('#difference-note').hidden")
+
+
+def download(browser, folder):
+    browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    browser.click("#csv")
+    for _ in range(500):
+        if found := list(folder.glob("*.csv")):
+            return found[0].read_bytes()
+        browser.run("new Promise((done) => setTimeout(done, 20))")
+    raise AssertionError("no file came")
+
+
+def test_the_csv_of_all_rows_is_leaderboard_csv(page, report, tmp_path):
+    assert download(page, tmp_path) == (report.folder / "leaderboard.csv").read_bytes()
+
+
+def test_the_csv_has_the_rows_shown_in_their_order(page, report, tmp_path):
+    page.click(".chip[data-name=quantizer][data-value=rtn]")
+    page.click("th[data-column=size_mb] button")
+    lines = list(csv.DictReader(io.StringIO(download(page, tmp_path).decode())))
+    assert [line["merge"] for line in lines] == column(page, "merge")
+    assert len(lines) == 3 * 2 + 2
+
+
+def test_columns_can_be_picked(page):
+    page.click("#picker summary")
+    page.click("input[data-column=normalised]")
+    assert "normalised" not in page.run(HEADS)
+    page.click("input[data-column=normalised]")
+    assert "normalised" in page.run(HEADS)
+
+
+def test_a_row_opens_with_keys_and_shows_what_stands_behind_it(page, report):
+    page.run("document.querySelector('#table tbody .row').focus()")
+    page.press("Enter")
+    page.wait(OPEN)
+    detail = report.contents["details"][0]
+    text = page.run("document.querySelector('#drawer').innerText")
+    assert page.run("document.activeElement.closest('dialog')?.id") == "drawer"
+    for part in ("merge.method", "git_commit", *(file["folder"] for file in detail["files"])):
+        assert part in text
+    command = page.run("document.querySelector('#command').textContent")
+    assert command.startswith("snakemake --cores all --configfile config/mini.yaml -- ")
+    records = [record for file in detail["files"] for record in file["records"]]
+    assert command.split(" -- ")[1].split() == records
+    tasks = page.run(
+        "[...document.querySelectorAll('#tasks tbody tr')].map((row) => [...row.children].map((cell) => cell.textContent))"
+    )
+    assert [[row[0], row[3]] for row in tasks] == [[task["task"], f"{task['value']:.2f}"] for task in detail["tasks"]]
+    assert page.run("document.querySelectorAll('#layers tbody tr').length") == 18
+    assert page.run("document.querySelectorAll('#drawer polyline').length") == 2
+    page.press("Escape")
+    page.wait(f"!{OPEN}")
+    assert page.run("document.activeElement.className") == "row"
+
+
+def test_an_address_opens_its_row(browser, report):
+    browser.open(report.page, fragment="#row=ta-tuned%2C%20epmq%2C%204%20bits")
+    browser.wait(OPEN)
+    assert browser.run("document.querySelector('#drawer-title').textContent") == "ta-tuned, epmq, 4 bits"
+
+
+def test_headers_are_reached_and_sort_by_keys_and_are_explained(page):
+    page.run("document.querySelector('th[data-column=average] button').focus()")
+    page.press("Enter")
+    assert page.run("document.querySelector('th[data-column=average]').ariaSort") == "descending"
+    assert page.run("document.activeElement.closest('th').dataset.column") == "average"
+    page.press("Tab")
+    assert page.run("document.activeElement.closest('th').dataset.column") == "normalised"
+    explained = page.run("document.getElementById(document.activeElement.getAttribute('aria-describedby')).textContent")
+    assert explained == page.run("document.activeElement.title") != ""
+
+
+def test_everything_to_act_on_has_a_name(page):
+    """By the browser's own accessibility tree."""
+    page.call("Accessibility.enable")
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "combobox", "searchbox", "checkbox", "link", "columnheader", "rowheader", "table", "region", "dialog"}
+    named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    found = [(role, name) for role, name in named if role in roles]
+    assert {"button", "combobox", "searchbox", "columnheader", "rowheader", "table"} <= {role for role, _ in found}
+    assert [role for role, name in found if not name.strip()] == []
+
+
+@pytest.mark.parametrize("cost", ["size_mb", "calibration_seconds"])
+def test_the_front_is_what_beats_all_that_costs_less(page, report, cost):
+    page.choose("#cost", cost)
+    header, rows = read_csv(report.folder / "leaderboard.csv")
+    models = [dict(zip(header, row, strict=True)) for row in rows if row[0]]
+    points = [(float(model[cost]), -float(model["average"])) for model in models if float(model[cost]) > 0]
+    assert page.run("document.querySelectorAll('#pareto .point').length") == len(points)
+    best, front = float("inf"), []
+    for at, average in sorted(points):
+        if average < best:
+            best, front = average, [*front, (at, -average)]
+    items = page.run("[...document.querySelectorAll('#front li')].map((one) => one.textContent.split(': ').at(-1))")
+    assert [tuple(map(float, reversed(item.split(" at ")))) for item in items] == front
+
+
+def test_what_a_paper_takes_is_what_is_shown(page):
+    page.click(".chip[data-name=bits][data-value='4']")
+    page.choose("#search", "gptq")
+    page.click("#paper")
+    page.wait("document.querySelector('#paper-view').open")
+    markdown, latex = (page.run(f"document.querySelector('#{kind}').value").splitlines() for kind in ("markdown", "latex"))
+    names = page.run("shownColumns()")
+    assert markdown[0] == f"| {' | '.join(names)} |"
+    assert len(markdown) == 2 + 3
+    assert latex[2] == " & ".join(names).replace("_", "\\_") + " \\\\"
+    assert len(latex) == 6 + 3
+    assert all(line.count(" & ") == len(names) - 1 for line in (latex[2], *latex[4:-2]))
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_and_can_be_read(browser, report, width, scheme):
+    """Nothing is wider than the window, no letters are small, and text stands out from what is behind it (WCAG AA)."""
+    browser.open(report.page, width, scheme)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run("document.documentElement.dataset.theme") == scheme
+    small = "(one) => one.checkVisibility() && one.innerText && parseFloat(getComputedStyle(one).fontSize) < 12"
+    assert browser.run(f"[...document.querySelectorAll('body *')].filter({small}).length") == 0
+    colour = "getComputedStyle(document.documentElement).getPropertyValue"
+    names = ("--fore", "--muted", "--accent", "--back", "--soft", "--hit")
+    fore, muted, accent, *backs = [luminance(browser.run(f"{colour}('{name}')")) for name in names]
+    for back in backs:
+        for ink in (fore, muted, accent):
+            light, dark = max(ink, back), min(ink, back)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5
+    browser.click("#theme")
+    assert browser.run("document.documentElement.dataset.theme") != scheme
+    assert browser.complaints() == []
+
+
+def luminance(colour):
+    """Relative luminance of "#rrggbb" as WCAG 2 defines it."""
+    shares = [int(colour.strip()[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_a_narrow_window_shows_names_beside_values_and_can_sort(browser, report):
+    browser.open(report.page, 400)
+    label = browser.run("getComputedStyle(document.querySelector('#table tbody td'), '::before').content")
+    assert json.loads(label) == "rank"
+    browser.choose("#sort", "size_mb")
+    assert column(browser, "size_mb")[0] == min(column(browser, "size_mb"), key=float)
+
+
+def test_the_page_of_all_suites(browser, report, tmp_path):
+    header, rows = read_csv(report.folder / "leaderboard.csv")
+    table = ["suite", *header], [[suite, *row] for suite in ("mini", "other") for row in rows]
+    write_page(
+        tmp_path / "leaderboard.html", joint_contents(table, {"mini": "suites/mini/leaderboard.html", "other": "o.html"})
+    )
+    browser.open(tmp_path / "leaderboard.html")
+    browser.click(".chip[data-name=suite][data-value=other]")
+    ranked = [suite for suite, rank in zip(column(browser, "suite"), column(browser, "rank"), strict=True) if rank]
+    assert set(ranked) == {"other"}
+    assert len(ranked) == len(rows) - 2
+    assert len(column(browser, "suite")) == len(rows)
+    browser.click("#table tbody .row")
+    browser.wait(OPEN)
+    row = browser.run("rowName(0)").removeprefix("mini, ")
+    assert browser.run("decodeURIComponent(document.querySelector('#drawer a').hash)") == f"#row={row}"
+    assert browser.run("document.querySelector('#drawer a').getAttribute('href')").startswith("o.html#")
+    assert browser.complaints() == []
+
+
+def test_names_are_text_wherever_they_appear(browser, report, tmp_path):
+    hostile = "<img src=x onerror=alert(1)></script>"
+    contents = json.loads(json.dumps(report.contents).replace("gptq", hostile))
+    write_page(tmp_path / "leaderboard.html", contents)
+    browser.open(tmp_path / "leaderboard.html")
+    browser.run(f"openDrawer(rows.findIndex((row) => row.includes({json.dumps(hostile)})))")
+    assert browser.run("document.images.length") == 0
+    assert hostile in browser.run("document.querySelector('#drawer-title').textContent")
+    assert browser.complaints() == []
