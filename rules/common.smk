@@ -26,11 +26,6 @@ except PMQError as error:
     # Snakemake would put a line of this file before any exception's message.
     sys.exit(f"error in the config: {error}")
 
-# Snakemake looks at all ready jobs again a second after every look, for its limit of jobs a second, and each job that ends adds
-# such a chain: after a hundred jobs the scheduler takes half a core. Nobody needs the limit on one machine.
-if workflow.resource_settings.nodes is None and workflow.scheduling_settings:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 LAYOUT = Layout(SUITE)
 STAGES = Stages(LAYOUT, code_of)
 QUANTIZATIONS = Quantizations(STAGES)
@@ -39,6 +34,13 @@ REPORTS = Reports(LAYOUT)
 SMALL = SUITE.batch_jobs
 # Jobs of a small suite run side by side; those of a large one take all cores, one after the other.
 JOB_THREADS = 1 if SMALL else max(1, workflow.cores or 1)
+
+
+# Snakemake 9 looks at all ready jobs once more a second after every look, for its limit of jobs a second, and so on without end:
+# each job that is done adds such a chain, and after a hundred the scheduler takes half a core. One machine needs no limit.
+onstart:
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
 
 
 wildcard_constraints:
