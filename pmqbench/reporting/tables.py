@@ -37,16 +37,16 @@ STANDING = COLUMNS[COLUMNS.index("standard_error") :]
 
 HOW = """\
 How these are computed: metrics in percent (Spearman's rho times 100). *average* is the mean over tasks, then over calibration
-seeds. *ci_low* and *ci_high* bound its 95 % interval, a bootstrap over test examples (within each task) and calibration seeds.
-*normalised* is the mean over tasks of the value divided by that task's expert's value. *size_mb* is what the weights take in
-storage (10^6 bytes; of a quantized model the exported file, of the individual experts all together), *compression* how many
-times smaller than the base that is. *calibration_seconds* is the wall-clock time that it took on this machine to make the model
-from the experts' checkpoints: merging, quantizing and refining, and all that was tried to choose options, added up; mean over
-seeds. Evaluation is not in it. *samples* is how many unlabelled training samples of each task that took at most, 0 where none
-was looked at. *chosen* names the options that were chosen by the labels of the validation splits; "-" is a model that no label
-was used for. Test data plays no part in making any model. Models of equal rounded average share a rank; the individual experts,
-each on its own task, and the pre-trained model are references and have none. "=" after a rank: it is not clear that the row
-above is better. *tied_rank* is one more than the number of models that are clearly better."""
+seeds. *ci_low* and *ci_high* bound its 95 % interval, a bootstrap over test examples (within each task) and calibration
+seeds. *normalised* is the mean over tasks of the value divided by that task's expert's value. *size_mb* is what the weights
+take in storage (10^6 bytes; of a quantized model the exported file, of the individual experts all together), *compression*
+how many times smaller than the base that is. *calibration_seconds* is the wall-clock time that it took on this machine to
+make the model from the experts' checkpoints: merging, quantizing and refining, and all that was tried to choose options,
+added up; mean over seeds. Evaluation is not in it. *samples* is how many training samples of each task that took at most, 0
+where none was looked at. *chosen* names the options that were chosen by the labels of the validation splits; "-" is a model
+that no such label was used for. Test data plays no part in making any model. Models of equal rounded average share a rank;
+the individual experts, each on its own task, and the pre-trained model are references and have none. "=" after a rank: it is
+not clear that the row above is better. *tied_rank* is one more than the number of models that are clearly better."""
 
 HOW_STANDING = """\
 *standard_error* is that of the average, from test examples and seeds. *to_reference* is the difference in points to the
