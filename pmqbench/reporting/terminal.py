@@ -34,7 +34,7 @@ HEADINGS = {"rank": "#", "group_size": "group", "ci_low": "95 % interval", "norm
 HEADINGS |= {"calibration_seconds": "cal. s", "tied_rank": "tied"}
 FILES = ("report.html", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "reproduction.md", "plots/*.png")
 NOTE = """\
-=: not clearly below the row above; tied: 1 + models clearly better; norm.: relative to the experts;
+=: not clearly worse than the rank before; tied: 1 + models clearly better; norm.: relative to the experts;
 cal. s: seconds to make the model; *: chosen by validation labels."""
 TEXT = ("merge", "quantizer")
 WARNINGS_SHOWN = 10

@@ -274,7 +274,7 @@ def test_excerpt_hides_no_quantizer(written):
     )
     shown = [tuple(cell.strip() for cell in line.split("|")[1:7]) for line in text.splitlines() if line.startswith("|")][2:]
     keys = ("tied_rank", "merge", "quantizer", "bits", "group_size")
-    assert shown == [(marked_rank(row), *(row[key] for key in keys)) for row in rows if row["merge"] == best or not row["rank"]]
+    assert shown == [tuple(row[key] for key in ("rank", *keys)) for row in rows if row["merge"] == best or not row["rank"]]
     assert len(shown) == 1 + 5 * 2 + 2
     assert {row["merge"] for row in merged} == {"ta-0.3", "ties-0.3", "ta-tuned"}
     for merge in ("ta-0.3", "ta-tuned"):
