@@ -21,7 +21,6 @@ from pmqbench.reporting.verdicts import FULL_PRECISION
 PANEL_HEIGHT = 2.5
 DECADES = 1.0  # values that span as much stand on a logarithmic axis
 SHIFT = 0.16  # of the least distance between points, from one series to the next
-FAR = 12.0  # points below the baseline from which a difference is told by an arrow, not by its place
 
 
 def draw_ablation(suite: str, ablation: Mapping[str, Any], rows: pd.DataFrame) -> Figure:
