@@ -19,9 +19,9 @@ from pmqbench.reporting.style import RC, REFERENCE_COLOUR, REFERENCE_LINES, fini
 from pmqbench.reporting.verdicts import FULL_PRECISION
 
 PANEL_HEIGHT = 2.5
+INCHES_PER_CHARACTER = 0.1  # of a label, with the space to the next
 DECADES = 1.0  # values that span as much stand on a logarithmic axis
 SHIFT = 0.16  # of the least distance between points, from one series to the next
-FAR = 12.0  # points below the baseline from which a difference is told by an arrow, not by its place
 
 
 def draw_ablation(suite: str, ablation: Mapping[str, Any], rows: pd.DataFrame) -> Figure:
@@ -34,7 +34,8 @@ def draw_ablation(suite: str, ablation: Mapping[str, Any], rows: pd.DataFrame) -
     """
     panels, series = list(dict.fromkeys(rows["panel"])), list(dict.fromkeys(rows["series"]))
     place = dict(zip(ablation["labels"], places(ablation["labels"]), strict=True))
-    style = {name: look.line(0) for name, look in styles(series).items()}
+    joined = {} if numbers(ablation["labels"]) else {"linestyle": "none"}  # no line from one word to another
+    style = {name: look.line(0) | joined for name, look in styles(series).items()}
     step = SHIFT * min(np.diff(sorted(place.values())))
     with matplotlib.rc_context(RC):
         figure, axes = grid(2, len(panels), width(ablation["labels"]), PANEL_HEIGHT, "row")
@@ -67,9 +68,8 @@ def places(labels: Sequence[str]) -> list[float]:
 
     A zero among logarithms stands one step left of the least of them.
     """
-    try:
-        values = [float(label) for label in labels]
-    except ValueError:
+    values = numbers(labels)
+    if values is None:
         return [float(number) for number in range(len(labels))]
     positive = [value for value in values if value > 0]
     if min(values) < 0 or len(positive) < 2 or np.log10(max(positive) / min(positive)) < DECADES:
@@ -79,14 +79,23 @@ def places(labels: Sequence[str]) -> list[float]:
     return [float(np.log10(value)) if value > 0 else float(zero) for value in values]
 
 
+def numbers(labels: Sequence[str]) -> list[float] | None:
+    """The labels' values, or None if they are words."""
+    try:
+        return [float(label) for label in labels]
+    except ValueError:
+        return None
+
+
 def width(labels: Sequence[str]) -> float:
     """Inches of a panel."""
     return min(6.0, max(2.9, 0.62 * len(labels)))
 
 
 def turned(labels: Sequence[str]) -> dict[str, Any]:
-    """Text arguments of labels that are words and would not fit side by side."""
-    return {"rotation": 25, "ha": "right"} if max(map(len, labels)) > 6 else {}
+    """Text arguments of labels that would not fit side by side."""
+    crowded = INCHES_PER_CHARACTER * max(map(len, labels)) * len(labels) > width(labels)
+    return {"rotation": 25, "ha": "right"} if crowded else {}
 
 
 def draw_averages(axis: Axes, x: np.ndarray, points: pd.DataFrame, look: Mapping[str, Any]) -> None:

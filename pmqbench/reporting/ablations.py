@@ -10,7 +10,7 @@ import pandas as pd
 
 from pmqbench.errors import DataError
 from pmqbench.files import write_text
-from pmqbench.reporting.statistics import Summary, compare_pair
+from pmqbench.reporting.statistics import Summary, compare_pairs
 from pmqbench.reporting.tables import group_labels, markdown_table, two_decimals, write_csv
 from pmqbench.reporting.verdicts import BETTER, UNCLEAR, WORSE
 
@@ -21,7 +21,8 @@ PERCENT = ["average", "ci_low", "ci_high", "full_precision", "difference", "diff
 HOW = """\
 How to read this: averages over tasks and calibration seeds in percent with their 95 % intervals; differences in points to the
 baseline, paired: both models see the same test examples and, where calibrated, share their seeds. "better" and "worse" are
-differences whose own interval is clear of zero: of equal models, one pair in twenty looks different by chance."""
+differences with p < 0.05 after Holm's correction for all comparisons of the question, so an interval that just leaves out zero
+may still be "no clear difference"."""
 
 
 def judge(summary: Summary, ablation: Mapping[str, Any]) -> pd.DataFrame:
@@ -34,7 +35,8 @@ def judge(summary: Summary, ablation: Mapping[str, Any]) -> pd.DataFrame:
     Returns:
         A row a point, in its order: panel, series, label, KEY, the average and its interval, the average of the point's merge
         at full precision, the paired difference to what the point is compared with and its interval (all 0..1), and the
-        verdict: BETTER, WORSE or UNCLEAR, or BASELINE for a point that others are compared with.
+        verdict: BETTER, WORSE or UNCLEAR, all of a question corrected together, or BASELINE for a point that others are
+        compared with.
 
     Raises:
         DataError: a point has no records.
@@ -45,7 +47,7 @@ def judge(summary: Summary, ablation: Mapping[str, Any]) -> pd.DataFrame:
     against, baseline = ablation["against"], ablation["baseline"]
     others = [at[panel, against or series, baseline or label] for panel, series, label in at]
     pairs = {row: pair for row, pair in enumerate(zip(numbers, others, strict=True)) if pair[0] != pair[1]}
-    compared = pd.DataFrame([compare_pair(summary, *pair) for pair in pairs.values()], index=list(pairs))
+    compared = compare_pairs(summary, BASELINE, list(pairs.values())).set_index(pd.Index(pairs))
     compared = compared[["difference", "ci_low", "ci_high", "verdict"]].reindex(points.index)
     compared.columns = ["difference", "difference_low", "difference_high", "verdict"]
     compared = compared.fillna({"verdict": BASELINE}).fillna(0.0)

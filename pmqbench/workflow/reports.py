@@ -194,8 +194,8 @@ class Reports:
 
     def shown(self, folder: str) -> list[str]:
         """Everything a report shows."""
-        names = ["records.parquet", "warnings.json", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "tracked.json"]
-        names += ["leaderboard.html", "index.json", "index.csv"]
+        names = ["records.parquet", "warnings.json", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "mcnemar.csv"]
+        names += ["leaderboard.html", "index.json", "index.csv", "tracked.json"]
         names += ["reproduction.csv", "reproduction.md"] if self.published else []
         return [*(f"{folder}/{name}" for name in names), *self.drawn(folder)]
 
