@@ -20,6 +20,7 @@ FRONT_COLOUR = "#999999"
 STAR = {"linestyle": "none", "marker": "*", "color": REFERENCE_COLOUR, "markersize": 10}
 PANEL = (4.8, 4.4)
 AXES_INCHES = (4.0, 3.6)  # of a panel, without its labels
+CLOSE, APART, WIDEST = 0.005, 0.022, 0.1  # shares of a panel's span: one cost, the distance of its points, and of all of them
 MINIMAL_SPAN = 0.1  # of the logarithm: a panel of equal costs has an axis too
 
 
@@ -40,12 +41,13 @@ def draw_panels(
     with matplotlib.rc_context(RC):
         figure, axes = panels(len(clouds), *PANEL)
         for axis, (title, rows) in zip(axes, clouds.items(), strict=True):
+            rows = rows.assign(place=beside(rows, cost))
             for _, row in rows.iterrows():
                 look = STAR if row["label"] == FULL_PRECISION else style[row["quantizer"]].point(row["grouped"])
                 errors = whiskers(*(np.array([row[key]]) for key in ("ci_low", "average", "ci_high")))
-                axis.errorbar(row[cost], 100 * row["average"], errors, elinewidth=0.6, **look)
+                axis.errorbar(row["place"], 100 * row["average"], errors, elinewidth=0.6, **look)
             front = pareto_front(rows, cost)
-            axis.step(front[cost], 100 * front["average"], where="post", color=FRONT_COLOUR, linewidth=1.0, zorder=1)
+            axis.step(front["place"], 100 * front["average"], where="post", color=FRONT_COLOUR, linewidth=1.0, zorder=1)
             axis.set(title=title, xlabel=f"{cost_label}, logarithmic", ylabel="average over tasks (%)")
         for axis, rows in zip(axes, clouds.values(), strict=True):  # the shared limits are final now
             label_front(axis, rows, cost)
@@ -61,13 +63,26 @@ def pareto_front(rows: pd.DataFrame, cost: str) -> pd.DataFrame:
     return rows[rows["average"] > rows["average"].cummax().shift(fill_value=-np.inf)]
 
 
+def beside(rows: pd.DataFrame, cost: str) -> pd.Series:
+    """Where each row stands on the cost axis: rows of one cost beside each other, by average, so that whiskers are apart."""
+    logs = np.log(rows[cost])
+    span = max(float(logs.max() - logs.min()), MINIMAL_SPAN)
+    ordered = logs.sort_values()
+    cluster = (ordered.diff() > CLOSE * span).cumsum().reindex(rows.index)
+    number = rows.groupby(cluster)["average"].rank(method="first") - 1
+    count = rows.groupby(cluster)["average"].transform("size")
+    gap = np.minimum(APART, WIDEST / count) * span
+    centre = logs.groupby(cluster).transform("mean").where(count > 1, logs)
+    return np.exp(centre + (number - (count - 1) / 2) * gap)
+
+
 def label_front(axis: Axes, rows: pd.DataFrame, cost: str) -> None:
     """Writes the names of the front's points on the left."""
     front = pareto_front(rows, cost)
-    front = front[front["name"] != ""]
+    front = front.assign(place=beside(rows, cost))[front["name"] != ""]
     cost_axis(axis, rows[cost], column_share(list(front["name"]), AXES_INCHES[0]))
     axis.set_ylim(axis.get_ylim())
-    label_column(axis, front[cost], 100 * front["average"], list(front["name"]), AXES_INCHES[1])
+    label_column(axis, front["place"], 100 * front["average"], list(front["name"]), AXES_INCHES[1])
 
 
 def cost_axis(axis: Axes, costs: pd.Series, left: float) -> None:

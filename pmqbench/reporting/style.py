@@ -49,6 +49,7 @@ RC = {
     "hatch.linewidth": 0.5,
     "hatch.color": "#FFFFFF",
     "svg.hashsalt": "pmqbench",
+    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and edited
     "savefig.dpi": 150,
 }
 MAX_WIDTH = 18.0  # inches of a figure
@@ -161,10 +162,16 @@ def finish(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
     """Puts the legend above the panels and the caption below them."""
     width = figure.get_figwidth()
     widest = max((len(str(handle.get_label())) for handle in handles), default=0)
-    columns = max(1, min(len(handles), int(width / (0.075 * widest + 0.65))))
+    columns = even_columns(len(handles), int(width / (0.075 * widest + 0.65)))
     figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
     text = textwrap.fill(caption, int((width - 0.3) / INCHES_PER_CHARACTER))
     figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color="#444444")
+
+
+def even_columns(count: int, most: int) -> int:
+    """How many columns, at most `most`, give `count` entries as few rows as they need, all but the last one full."""
+    rows = -(-count // max(1, most))
+    return max(1, -(-count // max(1, rows)))
 
 
 def plain_log(axis: Axis) -> None:
@@ -178,9 +185,13 @@ def plain_log(axis: Axis) -> None:
 
 
 def save(figure: Figure, *paths: str | Path) -> None:
-    """Saves a figure once per path, the suffix (.svg, .png) being the format; the same figure gives the same bytes."""
+    """Saves a figure once per path, the suffix (.svg, .png) being the format; the same figure gives the same bytes.
+
+    An SVG says by its title what it shows, in the words of its file's name, and repeats its caption as the description.
+    """
     with matplotlib.rc_context(RC):
         for path in paths:
-            dated = {"Date": None} if Path(path).suffix == ".svg" else {}
+            about = {"Title": Path(path).stem.replace("_", " "), "Description": figure.get_supxlabel().replace("\n", " ")}
+            undated = {"Date": None} if Path(path).suffix == ".svg" else {}
             with atomic_path(path) as temporary:
-                figure.savefig(temporary, metadata=dated)
+                figure.savefig(temporary, metadata=about | undated)

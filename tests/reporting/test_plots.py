@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Annotation, Text
@@ -13,10 +14,10 @@ from pmqbench.errors import DataError
 from pmqbench.reporting import PLOTS
 from pmqbench.reporting.collect import collect_curves
 from pmqbench.reporting.labels import spread
-from pmqbench.reporting.pareto import pareto_front
+from pmqbench.reporting.pareto import beside, pareto_front
 from pmqbench.reporting.plot_data import PlotData, draw
 from pmqbench.reporting.statistics import summarise
-from pmqbench.reporting.style import WELL_KNOWN, save, styles
+from pmqbench.reporting.style import WELL_KNOWN, even_columns, save, styles
 
 MANY = {name: 0.01 * place for place, name in enumerate(("rtn", "gptq", "awq", "epmq", "epmq-expert", "gptaq", "qep", "mix"))}
 NO_CURVES = collect_curves("mini", [])
@@ -153,6 +154,53 @@ def test_best_at_equal_cost_is_on_the_front(frame, layers, tasks):
 def test_front_by_hand():
     rows = pd.DataFrame({"cost": [1.0, 1.0, 2.0, 3.0, 4.0], "average": [0.5, 0.6, 0.55, 0.6, 0.7]})
     assert list(pareto_front(rows, "cost").index) == [1, 4]
+
+
+def test_models_of_one_size_stand_beside_each_other_by_average():
+    rows = pd.DataFrame({"cost": [1.0, 10.0, 1.0, 1.001], "average": [0.5, 0.6, 0.7, 0.6]}, index=[3, 5, 7, 9])
+    place = beside(rows, "cost")
+    assert np.isclose(place[5], 10)
+    assert place[3] < place[9] < place[7]
+    steps = np.diff(np.log(place[[3, 9, 7]]))
+    assert np.allclose(steps, 0.022 * np.log(10))
+    assert abs(np.log(place[[3, 9, 7]]).mean()) < 0.001
+
+
+def test_points_are_at_their_true_bits_and_whiskers_beside_them(frame, layers, tasks):
+    summary = summarise(frame(n=60, bits=(2, 3, 8)), tasks)
+    axis = draw("average_by_bits", PlotData(summary, layers(), NO_CURVES, bits=3)).axes[0]
+    joined = [line for line in axis.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 3]
+    assert [list(line.get_xdata()) for line in joined] == [[2, 3, 8]] * 5
+    whiskers = [collection.get_segments() for collection in axis.collections]
+    places = sorted({round(segment[0][0], 6) for segments in whiskers for segment in segments})
+    assert len(places) == 5 * 3
+    assert all(abs(place - min((2, 3, 8), key=lambda bits: abs(bits - place))) <= 0.3 + 1e-6 for place in places)
+
+
+def test_models_fill_the_panels_and_references_beyond_are_named(frame, layers, tasks):
+    summary = summarise(frame(n=60), tasks)
+    axis = draw("average_by_bits", PlotData(summary, layers(), NO_CURVES, bits=4)).axes[0]
+    low, high = axis.get_ylim()
+    entries = summary.entries.set_index("merge")["average"] * 100
+    assert entries["individual experts"] > high
+    shown = [text.get_text() for text in axis.texts]
+    assert f"↑ individual experts {entries['individual experts']:.1f}" in shown
+    assert (f"↓ pre-trained {entries['pre-trained']:.1f}" in shown) == (entries["pre-trained"] < low)
+
+
+@pytest.mark.parametrize(("count", "most", "columns"), [(9, 8, 5), (9, 4, 3), (8, 8, 8), (1, 5, 1), (5, 0, 1)])
+def test_legends_wrap_evenly(count, most, columns):
+    assert even_columns(count, most) == columns
+
+
+def test_an_svg_has_text_a_title_and_its_caption(tmp_path, frame, layers, tasks):
+    figure = draw("average_by_bits", PlotData(summarise(frame(n=40), tasks), layers(), NO_CURVES, bits=4))
+    save(figure, tmp_path / "average_by_bits.svg")
+    svg = (tmp_path / "average_by_bits.svg").read_text()
+    assert "<title>average by bits</title>" in svg
+    assert "<dc:description>Suite mini: average over 4 tasks." in svg
+    for words in ("merge: ta-tuned", "epmq-expert", "bits per weight"):
+        assert f">{words}</text>" in svg
 
 
 def test_curves_show_every_seed_and_what_was_kept(frame, layers, curves, tasks):

@@ -96,7 +96,7 @@ def pair_differences(summary: Summary, order: Sequence[int]) -> list[list[list[f
         order: the entry of every row.
 
     Returns:
-        For row i and each row j < i: [difference of i to j, lower, upper end of its 95 % interval, Monte Carlo error of these].
+        For row i and each row j < i: [difference of i to j, lower, upper end of its 95 % interval, 1 if that is clear, else 0].
     """
     replicates, average = summary.replicates[list(order)], summary.entries["average"].to_numpy()[list(order)]
     return [[pair_difference(replicates, average, i, j) for j in range(i)] for i in range(len(order))]
@@ -105,5 +105,6 @@ def pair_differences(summary: Summary, order: Sequence[int]) -> list[list[list[f
 def pair_difference(replicates: np.ndarray, average: np.ndarray, first: int, second: int) -> list[float]:
     """One entry of `pair_differences`."""
     drawn = replicates[first] - replicates[second]
-    values = [average[first] - average[second], *interval(drawn), monte_carlo_error(drawn)]
-    return [round(100 * float(value), 2) for value in values]
+    (low, high), error = interval(drawn), monte_carlo_error(drawn)
+    values = [round(100 * float(value), 2) for value in (average[first] - average[second], low, high)]
+    return [*values, int(low > error or high < -error)]

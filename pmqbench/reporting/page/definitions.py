@@ -19,6 +19,7 @@ class Column:
         definition: one sentence; "" for none.
         ascending: the smaller, the better, so sorting begins with the smallest.
         brief: shown also where there is little room.
+        extra: shown once it is asked for.
         task: a task's metric.
     """
 
@@ -26,6 +27,7 @@ class Column:
     definition: str = ""
     ascending: bool = False
     brief: bool = False
+    extra: bool = False
     task: bool = False
 
 
@@ -55,6 +57,22 @@ DEFINED = (
     ),
     Column("samples", "Unlabelled training samples of each task that took, 0 where none was looked at.", ascending=True),
     Column("chosen", "Options chosen by the labels of the validation splits; -: no label was used.", ascending=True),
+    Column("standard_error", "Standard error of the average, from test examples and seeds.", ascending=True, extra=True),
+    Column("tied_rank", "One more than the number of models that are clearly better.", ascending=True),
+    Column("above_p", "p-value of the difference to the row above, corrected by Holm.", ascending=True, extra=True),
+    Column(
+        "to_reference", "Difference, in points, to the reference quantizer under the same merge, bits and groups.", extra=True
+    ),
+    Column("to_reference_p", "p-value of that difference, corrected by Holm over the column.", ascending=True, extra=True),
+    Column("to_best", "Difference, in points, to the model of rank 1.", extra=True),
+    Column("to_best_p", "p-value of that difference, corrected by Holm over the column.", ascending=True, extra=True),
+    Column("worst", "The least share of its expert's value that is kept on any task, in percent."),
+    Column("worst_task", "The task of that.", ascending=True),
+    Column(
+        "win_rate", "Share of comparisons with another model on one task that are won, in percent; description.", extra=True
+    ),
+    Column("average_rank", "Mean rank over tasks; description.", ascending=True, extra=True),
+    Column("improvability", "Mean share of errors that a task's best model does not make; description.", True, extra=True),
 )
 
 

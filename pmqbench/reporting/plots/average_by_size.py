@@ -19,6 +19,7 @@ def draw(data: PlotData) -> Figure:
     quantized = quantized.assign(name=names)
     clouds = {f"merge: {merge}": with_full_precision(summary, quantized, merge) for merge in dict.fromkeys(quantized["merge"])}
     caption = f"Suite {summary.suite}: average over {len(summary.tasks)} tasks against storage. {INTERVALS}"
+    caption += " Models of one size stand beside each other."
     return draw_panels(clouds, quantized, "size_mb", "size of the weights (MB)", caption)
 
 

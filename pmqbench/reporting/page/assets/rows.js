@@ -24,17 +24,13 @@ function isNumeric(name) {
   return name === DIFFERENCE || columns[place[name]].numeric;
 }
 
-// [difference, low, high, Monte Carlo error] of a row to the reference that was picked; null for the reference itself.
+// [difference, low, high, whether it is clear] of a row to the reference that was picked; null for the reference itself.
 function difference(number) {
   const other = state.reference;
   if (other === null || other === number) return null;
   if (other < number) return contents.pairs[number][other];
-  const [middle, low, high, error] = contents.pairs[other][number];
-  return [-middle, -high, -low, error];
-}
-
-function isClear([, low, high, error]) {
-  return low > error || high < -error;
+  const [middle, low, high, clear] = contents.pairs[other][number];
+  return [-middle, -high, -low, clear];
 }
 
 // A number with two decimals and its sign, never "-0.00".

@@ -47,7 +47,7 @@ function bodyCell(number, name) {
     const open = element("button", { type: "button", class: "row", onclick: () => openDrawer(number), title: "What stands behind this row" }, text);
     return element("th", { ...attributes, scope: "row", role: "rowheader" }, open);
   }
-  const shown = element("span", { class: found && isClear(found) ? "clear" : null }, text);
+  const shown = element("span", { class: found?.[3] ? "clear" : null }, text);
   return element("td", attributes, interval ? element("span", {}, shown, element("span", { class: "interval" }, interval)) : shown);
 }
 
@@ -99,8 +99,8 @@ function buildChips() {
 function buildPicker() {
   const narrow = matchMedia("(max-width: 640px)").matches;
   const tasks = columns.filter((column) => column.task).length;
-  for (const { name, brief, task, definition } of columns.filter((column) => !INTERVAL.includes(column.name))) {
-    if (brief || (!narrow && !(task && tasks > MANY_TASKS))) state.shown.add(name);
+  for (const { name, brief, extra, task, definition } of columns.filter((column) => !INTERVAL.includes(column.name))) {
+    if (brief || (!narrow && !extra && !(task && tasks > MANY_TASKS))) state.shown.add(name);
     const toggle = (event) => {
       if (event.target.checked) state.shown.add(name);
       else state.shown.delete(name);
