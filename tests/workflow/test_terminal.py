@@ -99,7 +99,7 @@ def in_terminal(project, *arguments):
     variables = project.environment() | {"TERM": "xterm"}
     run = subprocess.Popen(project.command(arguments), cwd=project.work, env=variables, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    seen, deadline = b"", time.monotonic() + 120
+    seen, deadline = b"", time.monotonic() + 300
     while time.monotonic() < deadline:
         if select.select([ours], [], [], 1)[0]:
             try:
