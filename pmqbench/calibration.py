@@ -26,6 +26,15 @@ def weights_of(family: Any, plan: Mapping[str, Any]) -> dict[str, Path]:
     return {task: Path(path) / family.weights_file for task, path in plan.get("experts", {}).items()}
 
 
+def unlabelled(batches: Mapping[str, Sequence[Any]], experts: Mapping[str, Expert]) -> dict[str, list[Any]]:
+    """Batches without the training targets that a decoder reads: each task's expert answers its prompts itself."""
+    found = {}
+    for task, parts in batches.items():
+        model = experts[task].build()
+        found[task] = [model.with_own_answers(batch, f"{experts[task].label}, task {task}") for batch in parts]
+    return found
+
+
 def draw(family: Any, plan: Mapping[str, Any], samples: int, seed: int) -> tuple[dict[str, Sequence[Any]], dict[str, int]]:
     """Draws calibration samples from the training splits.
 

@@ -26,6 +26,11 @@ except PMQError as error:
     # Snakemake would put a line of this file before any exception's message.
     sys.exit(f"error in the config: {error}")
 
+# Snakemake looks at all ready jobs again a second after every look, for its limit of jobs a second, and each job that ends adds
+# such a chain: after a hundred jobs the scheduler takes half a core. Nobody needs the limit on one machine.
+if workflow.resource_settings.nodes is None and workflow.scheduling_settings:
+    workflow.scheduling_settings.max_jobs_per_timespan = None
+
 LAYOUT = Layout(SUITE)
 STAGES = Stages(LAYOUT, code_of)
 QUANTIZATIONS = Quantizations(STAGES)

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from pmqbench.calibration import draw, expert_of, experts_of, weights_of
+from pmqbench.calibration import draw, expert_of, experts_of, unlabelled, weights_of
 from pmqbench.costs import Costs
 from pmqbench.families.base import FAMILIES
 from pmqbench.jobs import Made, finish_model, run_job
@@ -26,7 +26,8 @@ def main(job):
     weights = [expert.weights for expert in experts.values()]
     model = family.build(base, "base").to(device)
     model.load_state_dict(merge(method.first(), origin.weights, weights, linear_weights(family, base)))
-    merged = quantize_model(model, method.solver(), calibration, experts, base=origin)
+    samples = unlabelled(calibration, experts)
+    merged = quantize_model(model, method.solver(), samples, experts, base=origin)
     family.save(folder, merged.tensors, base, {"recipe": plan["recipe"]["method"]})
     inputs = {"base": base / family.weights_file, **weights_of(family, plan)}
     costs = Costs(calibration_samples=max(counts.values()))

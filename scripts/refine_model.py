@@ -26,7 +26,8 @@ def main(job):
     quantized = read_json(start / "manifest.json")
     quantizer = {"quantizer": quantized["recipe"]["quantizer"]}
     made_of = {**quantizer, "refinement": plan["recipe"], "seed": seed, "calibration_samples": counts}
-    identity = hash8([made_of, job.params.code, {name: sha256_file(path) for name, path in inputs.items()}])
+    read = [*inputs.values(), *map(Path, plan["splits"])]
+    identity = hash8([made_of, job.params.code, [sha256_file(path) for path in read]])
     refined = refine(
         family.build(start, str(start)).to(device),
         load_codes(packed),

@@ -41,10 +41,12 @@ class Merger(ABC):
         calibrated: whether samples of the tasks are needed too: a CalibratedMerger.
         linear_in_scaling: whether merged = base + scaling * D with a D that does not depend on the option `scaling`, one number
             for all experts: then one merge gives the merges of all scalings.
+        affine_in_scaling: whether it is a line through another point than the base: then two merges do.
     """
 
     calibrated: ClassVar[bool] = False
     linear_in_scaling: ClassVar[bool] = False
+    affine_in_scaling: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, models: Models) -> MergeTensor:

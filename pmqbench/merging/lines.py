@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -40,6 +40,8 @@ BLOCK = re.compile(r"(.+?)\.(\d+)\.")
 @dataclass(frozen=True, kw_only=True)
 class Lines(Merger):
     """Task Arithmetic or TIES, the later a block the stronger."""
+
+    affine_in_scaling: ClassVar[bool] = True
 
     scaling: Annotated[
         Coefficient, Field(description="How much larger the factor of a stack's last block is than that of its first.")

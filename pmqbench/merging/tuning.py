@@ -17,26 +17,27 @@ if TYPE_CHECKING:
 def scaled_merges(
     method_of: Callable[[float], Merger], base: Checkpoint, experts: Sequence[Checkpoint], linear: Collection[str] = ()
 ) -> Callable[[float], dict[str, torch.Tensor]]:
-    """Function from a scaling to the merge with it; a method that is linear in it merges once, here, for all of them.
+    """Function from a scaling to the merge with it; a method that is linear in it merges once (affine: twice) for all of them.
 
     Args:
         method_of: scaling -> the method.
         base, experts, linear: as `engine.merge` takes them, whose errors are raised.
     """
     method = method_of(1.0)
-    if not method.linear_in_scaling:
+    if not (method.linear_in_scaling or method.affine_in_scaling):
         return lambda scaling: merge(method_of(scaling), base, experts, linear)
     full = merge(method, base, experts, linear)
+    none = {} if method.linear_in_scaling else merge(method_of(0.0), base, experts, linear)
 
     def scaled(scaling: float) -> dict[str, torch.Tensor]:
-        return {name: _between(base.tensor(name), tensor, scaling) for name, tensor in full.items()}
+        return {name: _between(none[name] if none else base.tensor(name), tensor, scaling) for name, tensor in full.items()}
 
     return scaled
 
 
-def _between(base: torch.Tensor, full: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Base + scaling * (full - base), in float64, of the base's dtype; integers as they are."""
+def _between(none: torch.Tensor, full: torch.Tensor, scaling: float) -> torch.Tensor:
+    """What lies at `scaling` from `none` (0) to `full` (1), in float64, of the merge's dtype; integers as they are."""
     if not full.is_floating_point():
         return full
-    origin = base.double()
+    origin = none.double()
     return origin.add(full.double() - origin, alpha=scaling).to(full.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field
+from statistics import fmean
 from time import perf_counter
 from typing import Any
 
@@ -151,10 +152,10 @@ class Training:
     @torch.no_grad()
     def evaluate(self) -> None:
         """Takes the held-out loss, and keeps what moves if it is the lowest so far."""
-        parts = self.draws.held_out()
-        if not parts:
+        tasks = self.draws.held_out()
+        if not tasks:
             return self.note(None)
-        held_out = sum(float(self.loss(part)) * len(part) for part in parts) / sum(map(len, parts))
+        held_out = fmean(sum(float(self.loss(part)) * len(part) for part in parts) / sum(map(len, parts)) for parts in tasks)
         self.note(held_out)
         self.stale += 1
         if self.best is None or held_out < self.best[0]:
@@ -190,6 +191,7 @@ class Training:
     def restore(self, stored: dict[str, Any]) -> None:
         """Goes to where `stored` was taken."""
         self.put(stored.pop("values"))
+        stored["losses"] = [loss.to(self.lesson.targets[-1].rows.device) for loss in stored["losses"]]
         self.optimiser.load_state_dict(stored.pop("optimiser"))
         for name, value in stored.items():
             setattr(self, name, value)

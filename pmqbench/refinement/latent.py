@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from pmqbench.quantization.grid import LayerCodes
 
+SLACK = 1e-4
+"""Steps by which a weight at the end of its range may be outside of it by rounding, and still train."""
+
 
 class StraightThrough(torch.autograd.Function):
     """scale e^growth round(clamp(latent / scale, low, high)); the rounding's derivative counts as 1.
@@ -21,7 +24,7 @@ class StraightThrough(torch.autograd.Function):
         """`inverse` is 1 / scale, which never changes."""
         place = latent * inverse
         steps = torch.clamp(place, low, high)
-        inside = steps == place
+        inside = (steps - place).abs_() <= SLACK
         grown = scale * growth.exp()
         weight = steps.round_().mul_(grown)
         ctx.save_for_backward(weight, inside, inverse, grown)

@@ -92,10 +92,10 @@ class Draws:
         held = {task: max(1, int(share * count)) if share else 0 for task, count in counts.items()}
         return cls(counts, held, batch_size, seed)
 
-    def held_out(self) -> list[Tensor]:
-        """Indices of the held-out samples, in parts of a step's size."""
-        rows = torch.cat([torch.arange(self.held[task]) + first for task, first in self._firsts()])
-        return list(rows.split(self.batch_size)) if len(rows) else []
+    def held_out(self) -> list[tuple[Tensor, ...]]:
+        """Indices of each task's held-out samples, in parts of at most a step's size; [] if none are held out."""
+        held = ((self.held[task], first) for task, first in self._firsts())
+        return [(torch.arange(count) + first).split(self.batch_size) for count, first in held if count]
 
     def step(self, number: int) -> Tensor:
         """Indices of a step's samples (at most batch_size, or one a task): every task's go round in a new order each time."""

@@ -6,7 +6,7 @@ Snakemake reads this while it parses: no torch, no pandas.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -44,7 +44,8 @@ class Row:
         source: key of the file's `sources`.
         values: one a task in the file's order, or none if only the average is published.
         average: as published; the mean of `values` where none is.
-        merge, quantizer: None where there is none, and `merge` also where the source does not state it: then any will do.
+        merge, quantizer: None where there is none, and `merge` also where the source does not state it: then any of the default
+            target's will do.
     """
 
     __pydantic_config__ = STRICT
@@ -61,7 +62,7 @@ class Row:
         return (
             kind == self.kind
             and (self.merge is None or (_is(MERGERS, self.merge, merge) and _is_plain(merge)))
-            and (self.quantizer is None or _is(QUANTIZERS, self.quantizer, quantizer))
+            and (self.quantizer is None or (_is(QUANTIZERS, self.quantizer, quantizer) and _is_untouched(quantizer)))
         )
 
 
@@ -147,6 +148,11 @@ def _is_plain(merge: Any) -> bool:
     return not merge.tune_scaling and not merge.calibrate_singular_values
 
 
+def _is_untouched(quantizer: Any) -> bool:
+    """Whether a quantizer recipe is its method alone: nothing chosen on validation splits, and no refinement after it."""
+    return not quantizer.tune and quantizer.refinement is None
+
+
 def _is(registry: Registry[Any], stated: Recipe, ours: Any) -> bool:
     """Whether a recipe of ours has the stated method with the stated options and defaults for all others."""
     if ours is None or ours.method_name != stated.method:
@@ -154,12 +160,15 @@ def _is(registry: Registry[Any], stated: Recipe, ours: Any) -> bool:
     return ours.method == build_options(registry, stated.method, stated.options, f"published numbers: {stated.method}")
 
 
-def pair_up(published: Published, models: Iterable[tuple[str, str, Any, Any]], tasks: Sequence[str]) -> list[dict[str, Any]]:
+def pair_up(
+    published: Published, models: Iterable[tuple[str, str, Any, Any]], tasks: Sequence[str], default: Collection[str]
+) -> list[dict[str, Any]]:
     """Every published row with each of our models it is to be compared with.
 
     Args:
         published: of the suite.
         models: (kind, model id, merge recipe or None, quantizer recipe or None), one for every calibration seed.
+        default: ids of the models of the suite's default target, whose merges are meant where a source states none.
         tasks: the suite's. Merged models of other tasks than the published ones are not the published ones.
 
     Returns:
@@ -172,7 +181,8 @@ def pair_up(published: Published, models: Iterable[tuple[str, str, Any, Any]], t
     for row in published.rows:
         ours: dict[tuple[str | None, str | None], list[str]] = {}
         for kind, model, merge, quantizer in known:
-            if row.fits(kind, merge, quantizer) and (same_tasks or kind in ("base", "expert")):
+            stated = row.merge is not None or model in default
+            if stated and row.fits(kind, merge, quantizer) and (same_tasks or kind in ("base", "expert")):
                 ours.setdefault((merge and merge.name, quantizer and quantizer.name), []).append(model)
         source, values = published.sources[row.source], published.values(row)
         for (merge_name, quantizer_name), ids in (ours or {(None, None): []}).items():

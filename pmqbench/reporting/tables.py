@@ -36,15 +36,15 @@ REFERENCE_KINDS = ("base", "expert")
 
 HOW = """\
 How these are computed: metrics in percent (Spearman's rho times 100). *average* is the mean over tasks, then over calibration
-seeds. *ci_low* and *ci_high* bound its 95 % interval, a bootstrap over test examples (within each task) and calibration seeds.
-*normalised* is the mean over tasks of the value divided by that task's expert's value. *size_mb* is what the weights take in
-storage (10^6 bytes; of a quantized model the exported file, of the individual experts all together), *compression* how many
-times smaller than the base that is. *calibration_seconds* is the wall-clock time that it took on this machine to make the model
-from the experts' checkpoints: merging, quantizing and refining, and all that was tried to choose options, added up; mean over
-seeds. Evaluation is not in it. *samples* is how many unlabelled training samples of each task that took at most, 0 where none
-was looked at. *chosen* names the options that were chosen by the labels of the validation splits; "-" is a model that no label
-was used for. Test data plays no part in making any model. Models of equal rounded average share a rank; the individual experts,
-each on its own task, and the pre-trained model are references and have none."""
+seeds. *ci_low* and *ci_high* bound its 95 % interval, a bootstrap over test examples (within each task) and calibration
+seeds. *normalised* is the mean over tasks of the value divided by that task's expert's value. *size_mb* is what the weights
+take in storage (10^6 bytes; of a quantized model the exported file, of the individual experts all together), *compression*
+how many times smaller than the base that is. *calibration_seconds* is the wall-clock time that it took on this machine to
+make the model from the experts' checkpoints: merging, quantizing and refining, and all that was tried to choose options,
+added up; mean over seeds. Evaluation is not in it. *samples* is how many training samples of each task that took at most, 0
+where none was looked at. *chosen* names the options that were chosen by the labels of the validation splits; "-" is a model
+that no such label was used for. Test data plays no part in making any model. Models of equal rounded average share a rank;
+the individual experts, each on its own task, and the pre-trained model are references and have none."""
 
 HOW_COMPARED = """\
 Paired differences in points: both models see the same redrawn examples and, where calibrated, the same seeds. "better" and

@@ -105,7 +105,8 @@ class Reports:
     def published_pairs(self, wildcards: Any) -> list[dict[str, Any]]:
         """Published rows with the models they are to be compared with."""
         models = [(model.kind, model.id, model.merge, model.quantizer) for model in self._models(wildcards)]
-        return pair_up(self.published, models, list(self.layout.tasks))
+        default = {model.id for model in self.layout.models_of(self.layout.suite.targets["default"])}
+        return pair_up(self.published, models, list(self.layout.tasks), default)
 
     def _models(self, wildcards: Any) -> list[Model]:
         return list(self.layout.models_of(self.layout.targets[wildcards.report]))

@@ -23,17 +23,20 @@ def models(write, random_matrices):
 
 
 def recipe(name, scaling, **more):
+    if name == "svc":
+        name, more = "tsv_m", {"calibrate_singular_values": {"floor": 0.1}}
     return merger_of({"method": name, "options": {"scaling": scaling}} | more)
 
 
-def differences(name, models, **more):
-    """By candidate, how far the merge made of one is from the merge itself."""
+def differences(name, models, affine=False, **more):
+    """By candidate, how far the merge made of one (or, `affine`, two) is from the merge itself."""
     base, experts = models
     full = merge(recipe(name, 1.0, **more), base, experts, LINEAR)
+    none = {n: base.tensor(n) for n in full} if not affine else merge(recipe(name, 0.0, **more), base, experts, LINEAR)
     straight = {scaling: merge(recipe(name, scaling, **more), base, experts, LINEAR) for scaling in CANDIDATES}
     return {
         scaling: max(
-            float((base.tensor(n) + scaling * (full[n].double() - base.tensor(n)) - value.double()).abs().max())
+            float((none[n] + scaling * (full[n].double() - none[n]) - value.double()).abs().max())
             for n, value in merged.items()
             if value.is_floating_point()
         )
@@ -46,6 +49,8 @@ def test_what_a_method_says_of_its_scaling_is_true(name, models):
     """Linear exactly if it says so: one that is linear in fact would merge once a candidate for nothing."""
     linear = max(differences(name, models).values()) < 5e-6
     assert recipe(name, 0.5).linear_in_scaling == linear
+    affine = max(differences(name, models, affine=True).values()) < 5e-6
+    assert recipe(name, 0.5).affine_in_scaling == (affine and not linear)
 
 
 def test_dare_of_ties_is_linear_too(write, models):
@@ -62,7 +67,7 @@ def test_a_calibrated_merge_is_not_linear(models):
     assert not recipe("task_arithmetic", 0.5, **more).linear_in_scaling
 
 
-@pytest.mark.parametrize(("name", "merges"), [("task_arithmetic", 1), ("tsv_m", 1), ("lines", len(CANDIDATES))])
+@pytest.mark.parametrize(("name", "merges"), [("task_arithmetic", 1), ("tsv_m", 1), ("lines", 2), ("svc", len(CANDIDATES))])
 def test_scaled_merges_are_those_of_each_candidate(name, merges, models, monkeypatch):
     base, experts = models
     calls = []

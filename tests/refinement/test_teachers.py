@@ -162,8 +162,10 @@ def test_batches_are_cut_to_their_longest_text():
 
 def test_every_sample_comes_once_a_round_and_held_out_ones_never():
     draws = Draws.of({"a": 10, "b": 20}, 0.1, 6, seed=3)
-    held = torch.cat(draws.held_out()).tolist()
-    assert held == [0, 10, 11]
+    assert [[part.tolist() for part in parts] for parts in draws.held_out()] == [[[0]], [[10, 11]]]
+    parts = Draws.of({"a": 10, "b": 20}, 0.5, 6, seed=3).held_out()
+    assert [[len(part) for part in task] for task in parts] == [[5], [6, 4]]  # a part is of one task, so tasks weigh alike
+    assert Draws.of({"a": 10}, 0.0, 6, seed=3).held_out() == []
     steps = [draws.step(number) for number in range(6)]
     of_a, of_b = ([i for step in steps for i in step.tolist() if (i < 10) == first] for first in (True, False))
     assert sorted(of_a[:9]) == list(range(1, 10)) == sorted(of_a[9:])

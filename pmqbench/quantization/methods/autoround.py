@@ -29,6 +29,10 @@ class Autoround(OnTop):
 
     reserved: ClassVar[tuple[str, ...]] = ("sequential",)
 
+    calibration_samples: Annotated[
+        int, Field(ge=2, description="Calibration samples a task, some of them held out to find the best step.")
+    ] = 256
+
     teacher: Annotated[
         Literal["experts", "merged"],
         Field(description="Whose block outputs are aimed at: the experts', or the merged model's."),

@@ -49,7 +49,8 @@ class Qronos(Gptq):
 
         moments = problem.moments
         second = moments.second.double()
-        share = self.damping * largest_eigenvalue(second, POWER_STEPS) / float(second.diagonal().mean())
+        mean = float(second.diagonal().mean())
+        share = self.damping * largest_eigenvalue(second, POWER_STEPS) / mean if mean else self.damping  # no input at all
         return factorise(moments.second, share, where=problem.where, tokens=moments.tokens, act_order=self.act_order)
 
     def solve(self, problem: Problem) -> Solution:
