@@ -149,7 +149,8 @@ class Reports:
 
     def shown(self, folder: str) -> list[str]:
         """Everything a report shows."""
-        names = ["records.parquet", "warnings.json", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "tracked.json"]
+        names = ["records.parquet", "warnings.json", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "mcnemar.csv"]
+        names += ["tracked.json"]
         names += ["reproduction.csv", "reproduction.md"] if self.published else []
         plots = [*self.plot_files(folder, "svg"), *self.plot_files(folder, "png")]
         return [*(f"{folder}/{name}" for name in names), *plots]
