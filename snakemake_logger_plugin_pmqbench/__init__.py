@@ -64,7 +64,7 @@ class LogHandler(LogHandlerBase):
             self.say(UNLOCK, "red")
         elif event in (None, LogEvent.ERROR) and getattr(record, "exception", None) not in TOLD:
             self.message(record)
-        if self.run.done + self.run.failed.total() >= self.run.total:
+        if self.run.done + len(self.run.failed) >= self.run.total:
             self.bars.stop()
         self.bars.update(self.run, record.created)
 

@@ -55,6 +55,16 @@ def test_failed_jobs_are_not_waited_for():
     assert run.finish(3, 24.0) == "2/3 a (10 s), 0 s left"
 
 
+def test_a_job_that_is_tried_again_is_one_job():
+    run = run_of(a=1)
+    run.start(1, Job("a", (), 0.0))
+    run.fail(1, 4.0)
+    run.start(1, Job("a", (), 5.0))
+    assert run.failed == {}
+    assert run.finish(1, 8.0) == "1/1 a (3 s)"
+    assert run.seconds_left(8.0) == 0
+
+
 def test_the_last_line_has_no_time_left():
     run = run_of(a=1)
     run.start(1, Job("a", (), 0.0))

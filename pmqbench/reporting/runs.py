@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from pmqbench.reporting.collect import LAYER_KEYS, flatten
-from pmqbench.reporting.statistics import EXPERTS, PRETRAINED
+from pmqbench.reporting.entries import EXPERTS, PRETRAINED
+from pmqbench.reporting.verdicts import FULL_PRECISION
 
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@|\b(?:hf|ghp|dapi)_?[A-Za-z0-9]{20,}\b")
 FOREIGN = re.compile(r"[^\w\-./: ]")  # what MLflow does not take in a name
@@ -73,7 +74,7 @@ def model_name(row: pd.Series) -> list[str]:
     if row["kind"] in ("base", "expert"):
         return [PRETRAINED if row["kind"] == "base" else EXPERTS]
     if row["kind"] == "merged":
-        return [row["merge"], "full precision"]
+        return [row["merge"], FULL_PRECISION]
     groups = [] if pd.isna(row["group_size"]) else [f"groups of {row['group_size']}"]
     return [row["merge"], row["quantizer"], f"{row['bits']} bits", *groups]
 

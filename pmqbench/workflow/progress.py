@@ -29,14 +29,14 @@ class Run:
         planned: number of jobs of every rule.
         running: jobs by id.
         seconds: what the finished jobs of every rule took.
-        failed: number of failed jobs of every rule.
+        failed: rules of failed jobs by id.
         began: when the first job did.
     """
 
     planned: Mapping[str, int] = field(default_factory=dict)
     running: dict[int, Job] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    failed: Counter[str] = field(default_factory=Counter)
+    failed: dict[int, str] = field(default_factory=dict)
     began: float | None = None
 
     @property
@@ -50,7 +50,8 @@ class Run:
         return sum(map(len, self.seconds.values()))
 
     def start(self, jobid: int, job: Job) -> None:
-        """A job begins."""
+        """A job begins, maybe once more."""
+        self.failed.pop(jobid, None)
         self.running[jobid] = job
         self.began = job.began if self.began is None else self.began
 
@@ -66,7 +67,7 @@ class Run:
     def fail(self, jobid: int, now: float) -> str:
         """A job fails; returns the line that says so."""
         job = self.running.pop(jobid)
-        self.failed[job.rule] += 1
+        self.failed[jobid] = job.rule
         return f"FAILED {job.name} ({duration(now - job.began)})"
 
     def seconds_left(self, now: float) -> float | None:
@@ -82,7 +83,7 @@ class Run:
         mean = {rule: sum(took) / len(took) for rule, took in self.seconds.items()}
         waiting = Counter(self.planned)
         waiting.subtract({rule: len(took) for rule, took in self.seconds.items()})
-        waiting.subtract(self.failed)
+        waiting.subtract(Counter(self.failed.values()))
         waiting.subtract(Counter(job.rule for job in self.running.values()))
         work = sum(count * mean.get(rule, overall) for rule, count in waiting.items())
         work += sum(max(0.0, mean.get(job.rule, overall) - (now - job.began)) for job in self.running.values())
