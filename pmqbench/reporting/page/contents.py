@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from pmqbench.reporting.bootstrap import interval, monte_carlo_error
 from pmqbench.reporting.page.definitions import columns
 from pmqbench.reporting.page.details import Details
 from pmqbench.reporting.page.index import NAMES, row_keys, with_row_names
-from pmqbench.reporting.statistics import Summary
+from pmqbench.reporting.statistics import Summary, differences
 from pmqbench.reporting.style import styles
+from pmqbench.reporting.verdicts import LEVEL
 
 Table = tuple[list[str], list[list[str]]]
 
@@ -92,19 +92,14 @@ def pair_differences(summary: Summary, order: Sequence[int]) -> list[list[list[f
     """Paired differences between all rows, in points.
 
     Args:
-        summary: its replicates draw the same test examples and seeds for all entries, so differences are paired in both.
+        summary: of the suite.
         order: the entry of every row.
 
     Returns:
-        For row i and each row j < i: [difference of i to j, lower, upper end of its 95 % interval, 1 if that is clear, else 0].
+        For row i and each row j < i: [difference of i to j, lower, upper end of its 95 % interval, 1 if it excludes 0, else 0].
     """
-    replicates, average = summary.replicates[list(order)], summary.entries["average"].to_numpy()[list(order)]
-    return [[pair_difference(replicates, average, i, j) for j in range(i)] for i in range(len(order))]
-
-
-def pair_difference(replicates: np.ndarray, average: np.ndarray, first: int, second: int) -> list[float]:
-    """One entry of `pair_differences`."""
-    drawn = replicates[first] - replicates[second]
-    (low, high), error = interval(drawn), monte_carlo_error(drawn)
-    values = [round(100 * float(value), 2) for value in (average[first] - average[second], low, high)]
-    return [*values, int(low > error or high < -error)]
+    first, second = (np.array(order)[index] for index in np.tril_indices(len(order), -1))
+    table = differences(summary, first, second)
+    points = (100 * table[["difference", "ci_low", "ci_high"]]).round(2).to_numpy().tolist()
+    cells = iter([*values, int(p < LEVEL)] for values, p in zip(points, table["p"], strict=True))
+    return [[next(cells) for _ in range(row)] for row in range(len(order))]
