@@ -24,8 +24,8 @@ def project(fresh, tmp_path):
 def test_a_line_a_job_and_the_log_file_last(project):
     lines = project.snakemake(*FEW).splitlines()
     begin = lines.index("2 jobs to do")
-    assert re.fullmatch(r"1/2 prepare_task \S+ \(\d+ s\), \d+ s left", lines[begin + 1])
-    assert re.fullmatch(r"2/2 prepare_task \S+ \(\d+ s\)", lines[begin + 2])
+    assert re.fullmatch(r"1/2 prepare_task \S+ \(\d+ (s|min)\), \d+ (s|min) left", lines[begin + 1])
+    assert re.fullmatch(r"2/2 prepare_task \S+ \(\d+ (s|min)\)", lines[begin + 2])
     assert lines[begin + 3].startswith("Complete log(s): ")
     assert len(lines) == begin + 4
     log = lines[-1].removeprefix("Complete log(s): ")
