@@ -34,6 +34,13 @@ SMALL = SUITE.batch_jobs
 JOB_THREADS = 1 if SMALL else max(1, workflow.cores or 1)
 
 
+# Snakemake 9 looks at all ready jobs once more a second after every look, for its limit of jobs a second, and so on without end:
+# each job that is done adds such a chain, and after a hundred the scheduler takes half a core. One machine needs no limit.
+onstart:
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 wildcard_constraints:
     data_id=any_of(STAGES.data_tasks),
     head=any_of(STAGES.head_names()),
