@@ -105,7 +105,7 @@ def test_differences_are_to_the_reference_that_is_picked(page, report):
             assert float(text) == float(pair["difference"])
             named = f"rowName(Number(row.dataset.row)) === 'ta-0.3, {pair['quantizer']}, 3 bits'"
             bold = page.run(f"{ROWS}.find((row) => {named}).querySelector('.clear') !== null")
-            assert bold == (pair["verdict"] in ("better", "worse"))
+            assert bold == (float(pair["p"]) < 0.05)
         assert shown[("ta-0.3", reference, str(bits))] == "reference"
     page.click("th[data-column=difference] button")
     found = [float(text) for text in column(page, "difference")[:-2] if text != "reference"]
