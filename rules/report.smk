@@ -63,6 +63,7 @@ rule rank_models:
             category="Leaderboard",
             caption="../docs/captions/comparisons.rst",
         ),
+        mcnemar=f"{REPORT_FOLDERS}/{{report}}/mcnemar.csv",
     log:
         "results/logs/rank_models/{report}.log",
     conda:

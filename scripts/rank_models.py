@@ -5,13 +5,13 @@ from pathlib import Path
 from pmqbench.files import read_json
 from pmqbench.jobs import run_job
 from pmqbench.reporting.collect import read_table
-from pmqbench.reporting.statistics import compare, summarise
+from pmqbench.reporting.statistics import compare_all, summarise
 from pmqbench.reporting.tables import write_tables
 
 
 def main(job):
     summary = summarise(read_table(job.input.records), job.params.tasks)
-    pairs = compare(summary, job.params.reference)
+    pairs = compare_all(summary, job.params.reference)
     write_tables(summary, pairs, read_json(job.input.warnings), **{name: Path(path) for name, path in job.output.items()})
 
 

@@ -1,4 +1,4 @@
-"""Random draws of the two-way bootstrap over test examples and calibration seeds, and how exact its intervals are.
+"""Random draws of the two-way bootstrap over test examples and calibration seeds.
 
 Every draw has a stream of its own, named by what it is a draw of: a task's examples by suite and task, calibration seeds by
 suite and seeds, the normal errors of a model without per-example outcomes by suite, task and model. So no row of a table
@@ -17,7 +17,6 @@ REPLICATES = 10_000
 RANDOM_SEED = 20260518
 PERCENTILES = (2.5, 97.5)
 DRAWS_HELD = 1_000_000  # drawn examples in memory at once: more do not fit a processor's cache, fewer starve the product
-CERTAINTY = 2  # standard errors that `monte_carlo_error` stands for
 
 
 def stream(*name: object) -> np.random.Generator:
@@ -65,19 +64,3 @@ def seed_weights(suite: str, seeds: Sequence[int | None]) -> np.ndarray:
 def interval(replicates: np.ndarray) -> np.ndarray:
     """(..., R) -> (2, ...): the 2.5 and 97.5 percentile."""
     return np.percentile(replicates, PERCENTILES, axis=-1)
-
-
-def monte_carlo_error(replicates: np.ndarray) -> float:
-    """How far the ends of `interval` may move with other random draws, two standard errors.
-
-    The number of R replicates below the true p-quantile is binomial, so the quantile's rank has the standard error
-    sqrt(p(1 - p)R), whatever the distribution (David and Nagaraja, "Order Statistics", 3rd ed., 7.1). The error is the largest
-    distance from an end to the replicates two such standard errors of rank to either side of it.
-
-    Args:
-        replicates: (R,).
-    """
-    share = np.array(PERCENTILES) / 100
-    width = CERTAINTY * np.sqrt(share * (1 - share) / len(replicates))
-    ends = np.quantile(replicates, [share - width, share, share + width])
-    return float(np.diff(ends, axis=0).max())

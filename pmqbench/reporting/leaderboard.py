@@ -9,7 +9,8 @@ import pandas as pd
 
 from pmqbench.errors import DataError
 from pmqbench.files import write_text
-from pmqbench.reporting.tables import COLUMNS, HOW, markdown_table, readable, write_csv
+from pmqbench.reporting.columns import COLUMNS
+from pmqbench.reporting.tables import HOW, markdown_table, readable, write_csv
 
 
 def join_suites(csvs: Mapping[str, str | Path]) -> pd.DataFrame:
@@ -19,7 +20,7 @@ def join_suites(csvs: Mapping[str, str | Path]) -> pd.DataFrame:
         csvs: suite -> its leaderboard.csv.
 
     Returns:
-        "suite", then tables.COLUMNS, all text; ranks count within a suite. Task columns, which differ, are left out.
+        "suite", then COLUMNS, all text; ranks count within a suite. Task columns, which differ, are left out.
 
     Raises:
         DataError: no suite is given, or a file has other columns.

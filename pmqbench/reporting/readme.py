@@ -38,7 +38,8 @@ def excerpt(report: str | Path, merge: str | None = None) -> str:
     if merge not in merges:
         raise DataError(f'no merge "{merge}".', where=str(report), remedy=did_you_mean(merge, merges))
     ranked = table["rank"] != ""
-    shown = table[(table["merge"] == merge) | ~ranked].drop(columns=list(LEFT_OUT))
+    # The row above is mostly another merge's, which is not shown, so there is no mark for ties with it.
+    shown = table[(table["merge"] == merge) | ~ranked].drop(columns=list(LEFT_OUT)).assign(above_p="")
     heading = (
         f"**{report.name}**, merge {merge}{note}: every quantizer, and the references (ranks among all {ranked.sum()} models)"
     )

@@ -3,14 +3,16 @@
 Stands between the collected records and everything that shows numbers. An *entry* is one row of a leaderboard: the
 pre-trained base, the individual experts, a merged model, or a quantized model with all its calibration seeds.
 
-Intervals come from a two-way bootstrap (`bootstrap.py`). A replicate draws test examples with replacement within each task, the
-same examples for all entries, and calibration seeds with replacement, the same seeds for all entries that share them, so that
-differences between entries are paired in both. From S seeds S - 1 are drawn: drawing S would make the variance of the
+Intervals of averages come from a two-way bootstrap (`bootstrap.py`). A replicate draws test examples with replacement within
+each task and calibration seeds with replacement. From S seeds S - 1 are drawn: drawing S would make the variance of the
 mean too small by the factor (S - 1)/S, a third for three seeds (McCarthy and Snowden, 1985, "The bootstrap and finite
 population sampling"). Metrics without per-example outcomes get normal errors with their records' standard error.
 
-An entry's figures are the same to the last bit whatever other entries there are: draws do not depend on them, and sums run over
-its own runs alone (a matrix product over all would add in an order that its shape decides).
+Differences are paired: both entries were scored on the same examples and share their seeds. Their standard errors need no
+random draws; `inference.py` has their intervals and tests.
+
+An entry's figures, and those of a difference but for the correction for many, are the same to the last bit whatever other
+entries there are: draws do not depend on them, and sums run over its own runs alone or over integers.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ import numpy as np
 import pandas as pd
 
 from pmqbench.errors import DataError, did_you_mean
-from pmqbench.reporting.bootstrap import REPLICATES, draw_errors, draw_means, interval, monte_carlo_error, seed_weights
-from pmqbench.reporting.verdicts import BETTER, FULL_PRECISION, UNCLEAR, WORSE
+from pmqbench.reporting.bootstrap import REPLICATES, interval, seed_weights
+from pmqbench.reporting.entries import Runs, arrange, bootstrap_examples, example_covariance, task_outcomes
+from pmqbench.reporting.inference import holm, t_interval
+from pmqbench.reporting.verdicts import ABOVE, BEST, BETTER, FULL_PRECISION, LEVEL, REFERENCE, UNCLEAR, WORSE
 
-PRETRAINED, EXPERTS = "pre-trained", "individual experts"
-ENTRY = ["kind", "merge", "quantizer", "bits", "group_size"]
+REFERENCE_KINDS = ("base", "expert")
 
 SeedAverages = Mapping[int | None, float]
 
@@ -41,12 +44,13 @@ class Summary:
         entries: E rows in the records' order with ENTRY, seeds, average, ci_low, ci_high, se_examples, se_seeds, normalised,
             size_mb, compression, calibration_seconds (mean over seeds), calibration_samples (of a task, the most of all
             seeds) and chosen (names of the options that were chosen on validation data, "" for none). se_examples is the
-            bootstrap's standard error with the seeds held fixed, se_seeds the standard error of the mean over seeds: 0 where
-            no seed enters, NaN where only one was run.
+            standard error of the unweighted mean of tasks with the seeds held fixed, se_seeds that of the mean over seeds: 0
+            where no seed enters, NaN where only one was run.
         values, low, high: (E, T) task values, means over seeds, and their intervals.
         replicates: (E, R) bootstrapped averages.
-        fixed_seeds: (E, R) the same with the seeds held fixed.
+        covariance: (E, E) of the averages, from test examples with the seeds held fixed.
         seed_averages: per entry {seed: average over tasks}; the seed is None where none enters.
+        runs: the records behind all of this.
     """
 
     suite: str
@@ -56,41 +60,9 @@ class Summary:
     low: np.ndarray
     high: np.ndarray
     replicates: np.ndarray
-    fixed_seeds: np.ndarray
+    covariance: np.ndarray
     seed_averages: tuple[SeedAverages, ...]
-
-
-@dataclass(frozen=True)
-class Runs:
-    """The records as N runs, one per entry and seed.
-
-    Attributes:
-        suite: the suite's name.
-        entries: E rows with ENTRY.
-        members: per entry the numbers of its runs.
-        seeds: N seeds or None.
-        table: the records.
-        rows: (N, T) row number in `table` of each run's record on each task.
-    """
-
-    suite: str
-    entries: pd.DataFrame
-    members: tuple[np.ndarray, ...]
-    seeds: tuple[int | None, ...]
-    table: pd.DataFrame
-    rows: np.ndarray
-
-    def column(self, name: str) -> np.ndarray:
-        """(N, T) of a column of the records."""
-        return self.table[name].to_numpy()[self.rows]
-
-    def seeds_of(self, entry: int) -> tuple[int | None, ...]:
-        """An entry's seeds."""
-        return tuple(self.seeds[run] for run in self.members[entry])
-
-    def means(self, values: np.ndarray) -> np.ndarray:
-        """(N, ...) of the runs -> (E, ...) means over each entry's runs."""
-        return np.stack([values[runs].mean(axis=0) for runs in self.members])
+    runs: Runs
 
 
 def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
@@ -108,15 +80,17 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
     values = runs.means(run_values)
     weights = {seeds: seed_weights(runs.suite, seeds) for seeds in set(map(runs.seeds_of, range(len(runs.entries))))}
     low, high = np.zeros((2, *values.shape))
-    replicates, fixed_seeds = np.zeros((2, len(runs.entries), REPLICATES))
+    replicates = np.zeros((len(runs.entries), REPLICATES))
+    covariance = np.zeros((len(runs.entries), len(runs.entries)))
     for column, task in enumerate(tasks):
-        drawn = bootstrap_examples(runs, column, task)
+        outcomes = task_outcomes(runs, column, task)
+        drawn = bootstrap_examples(runs, outcomes)
         average = np.stack(
             [(drawn[members] * weights[runs.seeds_of(entry)]).sum(axis=0) for entry, members in enumerate(runs.members)]
         )
         low[:, column], high[:, column] = interval(average)
         replicates += average / len(tasks)
-        fixed_seeds += runs.means(drawn) / len(tasks)
+        covariance += example_covariance(runs, outcomes) / len(tasks) ** 2
     averages = run_values.mean(axis=1)
     samples, chosen = (runs.column(name)[:, 0] for name in ("calibration_samples", "chosen"))
     seed_averages = tuple({runs.seeds[run]: float(averages[run]) for run in members} for members in runs.members)
@@ -126,7 +100,7 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
         average=values.mean(axis=1),
         ci_low=ci_low,
         ci_high=ci_high,
-        se_examples=fixed_seeds.std(axis=1, ddof=1),
+        se_examples=np.sqrt(covariance.diagonal()),
         se_seeds=[seed_error(averages) for averages in seed_averages],
         normalised=normalise(values, runs.entries, tasks),
         size_mb=(size := sizes(runs)),
@@ -135,66 +109,7 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
         calibration_samples=[int(samples[members].max()) for members in runs.members],
         chosen=[str(chosen[members[0]]) for members in runs.members],
     )
-    return Summary(runs.suite, tuple(tasks), entries, values, low, high, replicates, fixed_seeds, seed_averages)
-
-
-def arrange(records: pd.DataFrame, tasks: Sequence[str]) -> Runs:
-    """Orders the records of `tasks` by entry, seed and task; DataError for a missing or doubled one."""
-    table = records[records["task"].isin(list(tasks))].reset_index(drop=True)
-    table["merge"] = table["merge"].fillna(table["kind"].map({"base": PRETRAINED, "expert": EXPERTS}))
-    table["quantizer"] = table["quantizer"].fillna(FULL_PRECISION)
-    number = table.groupby(ENTRY, dropna=False, sort=False).ngroup()
-    entries = table[ENTRY][~number.duplicated()].reset_index(drop=True)
-    found: dict[tuple[int, int | None], dict[str, int]] = {}
-    for row, (entry, seed, task) in enumerate(zip(number, table["seed"], table["task"], strict=True)):
-        run = found.setdefault((entry, None if pd.isna(seed) else int(seed)), {})
-        if task in run:
-            raise DataError("two records for one model, seed and task.", where=f"{table['model'][row]}, {task}")
-        run[task] = row
-    for (entry, seed), run in found.items():
-        if missing := [task for task in tasks if task not in run]:
-            where = ", ".join(str(part) for part in (*entries.loc[entry, ["merge", "quantizer", "bits"]], f"seed {seed}"))
-            raise DataError(f"no record for {', '.join(missing)}.", where=where, remedy="Evaluate the model there.")
-    rows = np.array([[run[task] for task in tasks] for run in found.values()])
-    entry_of = np.array([entry for entry, _ in found])
-    members = tuple(np.flatnonzero(entry_of == entry) for entry in range(len(entries)))
-    return Runs(str(table["suite"].iloc[0]), entries, members, tuple(seed for _, seed in found), table, rows)
-
-
-def bootstrap_examples(runs: Runs, column: int, task: str) -> np.ndarray:
-    """One task's metric of every run when its test examples are drawn anew.
-
-    Args:
-        runs: of the suite.
-        column: the task's number.
-        task: its name.
-
-    Returns:
-        (N, R); all runs see the same examples. Without per-example outcomes the normal error is shared by an entry's seeds, as
-        the examples are, and independent between models, which overstates the error of their differences.
-    """
-    rows = runs.table.iloc[runs.rows[:, column]]
-    if rows["n"].nunique() > 1:
-        raise DataError(f"models were evaluated on different numbers of examples: {sorted(set(rows['n']))}.", where=task)
-    values, errors = rows["value"].to_numpy(), rows["standard_error"].to_numpy()
-    known, models = rows["correct"].notna().to_numpy(), rows["model"].to_numpy()
-    drawn = np.empty((len(rows), REPLICATES))
-    if known.any():
-        outcomes = unpack(rows["correct"][known], int(rows["n"].iloc[0]))
-        if np.abs(outcomes.mean(axis=0, dtype=float) - values[known]).max() > 1e-6:
-            raise DataError("a record's value is not the mean of its outcomes.", where=task, remedy="Evaluate again.")
-        drawn[known] = draw_means(outcomes, runs.suite, task)
-    for members in runs.members:
-        if not known[members].all():
-            normal = draw_errors(runs.suite, task, list(models[members]))
-            unknown = members[~known[members]]
-            drawn[unknown] = values[unknown, None] + normal * errors[unknown, None]
-    return drawn
-
-
-def unpack(packed: Sequence[bytes], n: int) -> np.ndarray:
-    """Packed bits of K runs -> (n, K) float32 of 0 and 1."""
-    return np.stack([np.unpackbits(np.frombuffer(bits, np.uint8), count=n) for bits in packed], axis=1).astype(np.float32)
+    return Summary(runs.suite, tuple(tasks), entries, values, low, high, replicates, covariance, seed_averages, runs)
 
 
 def seed_error(averages: SeedAverages) -> float:
@@ -231,6 +146,27 @@ def compression(size: np.ndarray, entries: pd.DataFrame) -> np.ndarray:
     return base[0] / size if len(base) else np.full(len(size), np.nan)
 
 
+def ranking(entries: pd.DataFrame) -> np.ndarray:
+    """Entries' numbers by rounded average, best first, the references last; equals keep their order."""
+    return np.lexsort([-rounded(entries), entries["kind"].isin(REFERENCE_KINDS)])  # stable
+
+
+def ranked(entries: pd.DataFrame) -> np.ndarray:
+    """The same without the references."""
+    order = ranking(entries)
+    return order[~entries["kind"].isin(REFERENCE_KINDS).to_numpy()[order]]
+
+
+def rounded(entries: pd.DataFrame) -> pd.Series:
+    """Averages as they are shown, in percent."""
+    return (100 * entries["average"]).round(2)
+
+
+def standard_errors(entries: pd.DataFrame) -> pd.Series:
+    """Of the averages, from examples and, where more than one was run, seeds."""
+    return np.hypot(entries["se_examples"], entries["se_seeds"].fillna(0))
+
+
 def compare(summary: Summary, reference: str) -> pd.DataFrame:
     """Each quantized entry against its merge at full precision and against a quantizer at the same merge, bits and group size.
 
@@ -239,9 +175,7 @@ def compare(summary: Summary, reference: str) -> pd.DataFrame:
         reference: display name of the quantizer to compare with.
 
     Returns:
-        merge, bits, group_size, quantizer, reference, difference, ci_low, ci_high, mc_error (of these two), se_examples,
-        se_seeds (all 0..1) and the verdict: BETTER or WORSE where the 95 % interval of the paired difference excludes zero by
-        more than mc_error, else UNCLEAR.
+        As from `compare_pairs`; `against` is REFERENCE or FULL_PRECISION, each with a correction of its own.
 
     Raises:
         DataError: no entry has that quantizer.
@@ -252,35 +186,84 @@ def compare(summary: Summary, reference: str) -> pd.DataFrame:
     if reference not in names:
         raise DataError(f'no quantizer "{reference}" to compare with.', remedy=did_you_mean(reference, names))
     grid = entries[["merge", "bits", "group_size"]].fillna(0).apply(tuple, axis=1)
-    rows = []
-    for number in quantized.index:
-        peers = (entries["quantizer"] == reference) & (grid == grid[number])
-        peers |= (entries["kind"] == "merged") & (entries["merge"] == entries["merge"][number])
-        rows += [compare_pair(summary, number, other) for other in entries.index[peers] if other != number]
-    return pd.DataFrame(rows)
-
-
-def compare_pair(summary: Summary, number: int, other: int) -> dict[str, object]:
-    """One row of `compare`: entry `number` minus entry `other`."""
-    entry = summary.entries.loc[number]
-    differences = summary.replicates[number] - summary.replicates[other]
-    low, high = interval(differences)
-    error = monte_carlo_error(differences)
-    return {
-        **entry[["merge", "bits", "group_size", "quantizer"]],
-        "reference": summary.entries["quantizer"][other],
-        "difference": entry["average"] - summary.entries["average"][other],
-        "ci_low": low,
-        "ci_high": high,
-        "mc_error": error,
-        "se_examples": (summary.fixed_seeds[number] - summary.fixed_seeds[other]).std(ddof=1),
-        "se_seeds": paired_seed_error(summary.seed_averages[number], summary.seed_averages[other]),
-        "verdict": BETTER if low > error else WORSE if high < -error else UNCLEAR,
+    named, merged = (entries["quantizer"] == reference), entries["kind"] == "merged"
+    pairs = {
+        against: [
+            (number, other)
+            for number in quantized.index
+            for other in entries.index[chosen & (key == key[number])]
+            if other != number
+        ]
+        for against, chosen, key in ((REFERENCE, named, grid), (FULL_PRECISION, merged, entries["merge"]))
     }
+    return pd.concat([compare_pairs(summary, against, found) for against, found in pairs.items()], ignore_index=True)
 
 
-def paired_seed_error(first: SeedAverages, second: SeedAverages) -> float:
-    """Standard error, from seeds, of a difference: over shared seeds if there are any, else of two independent means."""
-    if shared := first.keys() & second.keys():
-        return seed_error({seed: first[seed] - second[seed] for seed in shared})
-    return float(np.hypot(seed_error(first), seed_error(second)))
+def compare_ranked(summary: Summary) -> pd.DataFrame:
+    """Each ranked entry against the best one and against the one that stands above it, as from `compare_pairs`."""
+    order = ranked(summary.entries)
+    best = compare_pairs(summary, BEST, [(number, order[0]) for number in order[1:]])
+    above = compare_pairs(summary, ABOVE, list(zip(order[1:], order[:-1], strict=True)))
+    return pd.concat([best, above], ignore_index=True)
+
+
+def compare_all(summary: Summary, reference: str) -> pd.DataFrame:
+    """What `compare` and `compare_ranked` return, below each other."""
+    return pd.concat([compare(summary, reference), compare_ranked(summary)], ignore_index=True)
+
+
+def compare_pairs(summary: Summary, against: str, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
+    """Paired differences between entries.
+
+    Args:
+        summary: of the suite.
+        against: what the second of each pair stands for.
+        pairs: numbers of entries; all of them are one family for the correction.
+
+    Returns:
+        entry and other (the numbers), the first one's merge, bits, group_size and quantizer, `against`, `reference` (the
+        other's quantizer), the figures of `differences` and the verdict: BETTER or WORSE where p_holm is below 0.05, else
+        UNCLEAR.
+    """
+    first, second = np.array(pairs, int).reshape(-1, 2).T
+    table = differences(summary, first, second)
+    names = summary.entries.loc[first, ["merge", "bits", "group_size", "quantizer"]].reset_index(drop=True)
+    others = summary.entries["quantizer"].to_numpy()[second]
+    clear = table["p_holm"] < LEVEL
+    verdict = np.select([clear & (table["difference"] > 0), clear & (table["difference"] < 0)], [BETTER, WORSE], UNCLEAR)
+    who = names.assign(against=against, reference=others)
+    who.insert(0, "entry", first)
+    who.insert(1, "other", second)
+    return pd.concat([who, table], axis=1).assign(verdict=verdict)
+
+
+def differences(summary: Summary, first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
+    """Differences of averages between P pairs of entries, all 0..1.
+
+    Returns:
+        difference (first minus second), ci_low, ci_high, p (two-sided), p_holm (of these P together), detectable (half the
+        interval: the smallest difference that would be clear by itself), se_examples and se_seeds (NaN where one is unknown).
+    """
+    average, covariance = summary.entries["average"].to_numpy(), summary.covariance
+    difference = average[first] - average[second]
+    variance = covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
+    se_examples = np.sqrt(np.maximum(variance, 0))  # rounding may leave less
+    averages = summary.seed_averages
+    seeds = [paired_seed_error(averages[one], averages[two]) for one, two in zip(first, second, strict=True)]
+    se_seeds, freedom = np.array(seeds, float).reshape(-1, 2).T
+    half, p = t_interval(difference, se_examples, se_seeds, freedom)
+    figures = {"difference": difference, "ci_low": difference - half, "ci_high": difference + half, "p": p, "p_holm": holm(p)}
+    return pd.DataFrame({**figures, "detectable": half, "se_examples": se_examples, "se_seeds": se_seeds})
+
+
+def paired_seed_error(first: SeedAverages, second: SeedAverages) -> tuple[float, float]:
+    """Standard error, from seeds, of a difference, and its degrees of freedom (infinite where no seed enters or one was run).
+
+    Over shared seeds if there are any, else of two independent means, by Welch and Satterthwaite.
+    """
+    shared = first.keys() & second.keys()
+    parts = [{seed: first[seed] - second[seed] for seed in shared}] if shared else [first, second]
+    errors = [seed_error(part) for part in parts]
+    error = float(np.hypot(*errors) if len(errors) == 2 else errors[0])
+    shares = sum((one / error) ** 4 / (len(part) - 1) for one, part in zip(errors, parts, strict=True) if error > 0 and one > 0)
+    return error, 1 / shares if shares else float("inf")

@@ -21,19 +21,21 @@ from rich.table import Table
 
 from pmqbench.errors import DataError
 from pmqbench.files import read_json
+from pmqbench.reporting.columns import COLUMNS
 from pmqbench.reporting.published import tally
-from pmqbench.reporting.verdicts import read_pairs, verdict_sentence
+from pmqbench.reporting.verdicts import marked_rank, read_pairs, verdict_sentence
 
 WIDTH, UNBOUNDED = 100, 10_000
 BEST = 8
 SHORT = ("rank", "merge", "quantizer", "bits", "group_size", "average", "ci_low")
 MIDDLE = (*SHORT, "size_mb", "calibration_seconds")
-LEADING = (*SHORT, "normalised", "size_mb", "calibration_seconds")
+LEADING = (*SHORT, "tied_rank", "normalised", "size_mb", "calibration_seconds")
 HEADINGS = {"rank": "#", "group_size": "group", "ci_low": "95 % interval", "normalised": "norm.", "size_mb": "MB"}
-HEADINGS |= {"calibration_seconds": "cal. s"}
-FIRST_TASK = 15
+HEADINGS |= {"calibration_seconds": "cal. s", "tied_rank": "tied"}
 FILES = ("report.html", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "reproduction.md", "plots/*.png")
-NOTE = "norm.: relative to the experts; cal. s: seconds to make the model; *: chosen by validation labels."
+NOTE = """\
+=: not clearly worse than the rank before; tied: 1 + models clearly better; norm.: relative to the experts;
+cal. s: seconds to make the model; *: chosen by validation labels."""
 TEXT = ("merge", "quantizer")
 WARNINGS_SHOWN = 10
 
@@ -64,7 +66,7 @@ def print_leaderboard(
     width = min(WIDTH, console.width)
     grouped = any(row["group_size"] not in ("channel", "-") for row in rows)
     shown = best_rows(rows)
-    tiers = ((*LEADING, *list(rows[0])[FIRST_TASK:]), LEADING, MIDDLE, SHORT)
+    tiers = ((*LEADING, *list(rows[0])[len(COLUMNS) :]), LEADING, MIDDLE, SHORT)
     room = console.options.update(max_width=UNBOUNDED)
     layouts = [build(shown, [column for column in columns if grouped or column != "group_size"]) for columns in tiers]
     fitting = [table for table in layouts if Measurement.get(console, room, table).maximum <= width]
@@ -100,7 +102,9 @@ def build(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Table:
 
 
 def cell(row: Mapping[str, str], column: str) -> str:
-    """A cell's text: the interval with one decimal, to save room, and a mark at the average of what labels were used for."""
+    """A cell's text: the interval with one decimal, to save room, and marks: of ties, and of what labels were used for."""
+    if column == "rank":
+        return marked_rank(row)
     if column == "ci_low":
         return f"{float(row['ci_low']):z.1f} – {float(row['ci_high']):z.1f}"
     mark = ("*" if row["chosen"] != "-" else " ") if column == "average" else ""

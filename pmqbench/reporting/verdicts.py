@@ -1,4 +1,4 @@
-"""Which methods beat the reference quantizer and which lose to it, in one sentence made from comparisons.csv."""
+"""What tests say, in words: which methods beat the reference quantizer and which lose to it, and which ranks are tied."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 
 BETTER, WORSE, UNCLEAR = "better", "worse", "no clear difference"
 FULL_PRECISION = "full precision"
+REFERENCE, BEST, ABOVE = "reference", "best", "row above"  # what else a model is compared with
+
+LEVEL = 0.05
 
 Pair = Mapping[str, str]
 
@@ -22,13 +25,13 @@ def verdict_sentence(pairs: Sequence[Pair]) -> str:
     """What the comparisons with the reference quantizer say; "" if there are none.
 
     Args:
-        pairs: rows of comparisons.csv; those against full precision are left out.
+        pairs: rows of comparisons.csv; those against anything else are left out.
 
     Returns:
         For instance "Against gptq at 4 bits, better: epmq (every merge); worse: rtn (ta); no clear difference: rtn (ties)." Bit
         widths and group sizes of which the same is to be said share it.
     """
-    pairs = [pair for pair in pairs if pair["reference"] != FULL_PRECISION]
+    pairs = [pair for pair in pairs if pair["against"] == REFERENCE]
     if not pairs:
         return ""
     settings: dict[str, list[Pair]] = {}
@@ -40,6 +43,11 @@ def verdict_sentence(pairs: Sequence[Pair]) -> str:
         clauses.setdefault(clause(rows, merges), []).append(label)
     said = [f"at {' and '.join(labels)}, {words}" for words, labels in clauses.items()]
     return f"Against {pairs[0]['reference']} {'. '.join([said[0], *(f'A{words[1:]}' for words in said[1:])])}."
+
+
+def marked_rank(row: Mapping[str, str]) -> str:
+    """The rank of a leaderboard's row, with "=" where it is not clear that the row above is better."""
+    return row["rank"] + ("=" if row["above_p"] and float(row["above_p"]) >= LEVEL else "")
 
 
 def setting(pair: Pair) -> str:

@@ -173,8 +173,8 @@ class Reports:
 
     def shown(self, folder: str) -> list[str]:
         """Everything a report shows."""
-        names = ["records.parquet", "warnings.json", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "tracked.json"]
-        names += ["leaderboard.html", "index.json", "index.csv"]
+        names = ["records.parquet", "warnings.json", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "mcnemar.csv"]
+        names += ["leaderboard.html", "index.json", "index.csv", "tracked.json"]
         names += ["reproduction.csv", "reproduction.md"] if self.published else []
         plots = [*self.plot_files(folder, "svg"), *self.plot_files(folder, "png")]
         return [*(f"{folder}/{name}" for name in names), *plots]

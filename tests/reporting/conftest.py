@@ -17,7 +17,7 @@ from pmqbench.reporting.page.contents import read_csv, suite_contents
 from pmqbench.reporting.page.details import gather_details
 from pmqbench.reporting.page.index import named_files
 from pmqbench.reporting.page.render import write_page
-from pmqbench.reporting.statistics import compare, summarise
+from pmqbench.reporting.statistics import compare_all, summarise
 from pmqbench.reporting.tables import write_tables
 
 TASKS = ["digits", "textures", "signs", "landuse"]
@@ -179,8 +179,8 @@ def report(tmp_path_factory, layers, tasks):
     records = synthetic_frame(n=60)
     summary, files = summarise(records, tasks), named_files(model_rows(records))
     warnings = [{"where": "digits", "message": "few examples"}]
-    pairs = compare(summary, "gptq")
-    named = {"csv": "leaderboard.csv", "markdown": "leaderboard.md", "comparisons": "comparisons.csv"}
+    pairs = compare_all(summary, "gptq")
+    named = {"csv": "leaderboard.csv", "markdown": "leaderboard.md", "comparisons": "comparisons.csv", "mcnemar": "mcnemar.csv"}
     write_tables(summary, pairs, warnings, **{kind: folder / name for kind, name in named.items()})
     contents = suite_contents(
         "mini",

@@ -161,12 +161,12 @@ def test_page_without_a_warning(tmp_path, table):
 
 
 def test_the_terminal_counts_verdicts(written, capsys, frame, tasks):
-    from pmqbench.reporting.statistics import compare, summarise
+    from pmqbench.reporting.statistics import compare_all, summarise
     from pmqbench.reporting.tables import write_tables
 
     summary = summarise(frame(n=20), tasks)
-    names = {"csv": "leaderboard.csv", "markdown": "leaderboard.md", "comparisons": "comparisons.csv"}
-    write_tables(summary, compare(summary, "gptq"), [], **{key: written / name for key, name in names.items()})
+    names = {"csv": "leaderboard.csv", "markdown": "leaderboard.md", "comparisons": "comparisons.csv", "mcnemar": "mcnemar.csv"}
+    write_tables(summary, compare_all(summary, "gptq"), [], **{key: written / name for key, name in names.items()})
     write_json(written / "warnings.json", [])
     show(written)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]

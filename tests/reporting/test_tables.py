@@ -11,13 +11,15 @@ from pmqbench.files import write_json
 from pmqbench.reporting import readme
 from pmqbench.reporting.leaderboard import join_suites, write_leaderboards
 from pmqbench.reporting.readme import BEGIN, END, excerpt, refresh_block
-from pmqbench.reporting.statistics import compare, summarise
+from pmqbench.reporting.statistics import compare_all, summarise
 from pmqbench.reporting.tables import comparison_table, leaderboard, markdown_table, two_decimals, write_tables
 from pmqbench.reporting.terminal import best_rows, print_leaderboard, show
-from pmqbench.reporting.verdicts import read_pairs, verdict_sentence
+from pmqbench.reporting.verdicts import marked_rank, read_pairs, verdict_sentence
 
 COLUMNS = "rank,merge,quantizer,bits,group_size,seeds,average,ci_low,ci_high,normalised,size_mb,compression"
 COLUMNS += ",calibration_seconds,samples,chosen"
+COLUMNS += ",standard_error,tied_rank,above_p,to_reference,to_reference_p,to_best,to_best_p"
+COLUMNS += ",worst,worst_task,win_rate,average_rank,improvability"
 COLUMNS += ",digits,textures,signs,landuse"
 
 
@@ -27,9 +29,9 @@ def summary(frame, tasks):
 
 
 def write_report(folder, summary, warnings=()):
-    names = {"csv": "leaderboard.csv", "markdown": "leaderboard.md", "comparisons": "comparisons.csv"}
+    names = {"csv": "leaderboard.csv", "markdown": "leaderboard.md", "comparisons": "comparisons.csv", "mcnemar": "mcnemar.csv"}
     paths = {key: folder / name for key, name in names.items()}
-    write_tables(summary, compare(summary, "gptq"), warnings, **paths)
+    write_tables(summary, compare_all(summary, "gptq"), warnings, **paths)
     write_json(folder / "warnings.json", list(warnings))
     return folder
 
@@ -91,26 +93,34 @@ def test_costs_by_hand(written):
 def test_page_explains_every_column(written):
     page = (written / "leaderboard.md").read_text()
     explained = set(re.findall(r"\*(\w+)\*", page))
-    assert set(COLUMNS.split(",")[6:15]) <= explained
+    assert set(COLUMNS.split(",")[6:-4]) <= explained
 
 
 def test_ties_share_a_rank(summary):
     entries = summary.entries.copy()
     entries.loc[entries["kind"].isin(["merged", "quantized"]), "average"] = [0.9, 0.80001, 0.8, *[0.5] * 30]
     tied = type(summary)(**(vars(summary) | {"entries": entries}))
-    assert list(leaderboard(tied)["rank"][:5]) == ["1", "2", "2", "4", "4"]
+    assert list(leaderboard(tied, compare_all(tied, "gptq"))["rank"][:5]) == ["1", "2", "2", "4", "4"]
 
 
 def test_comparisons_and_page(written):
     with open(written / "comparisons.csv", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
-    assert list(rows[0])[:5] == ["merge", "bits", "group_size", "quantizer", "reference"]
+    assert list(rows[0])[:6] == ["merge", "bits", "group_size", "quantizer", "against", "reference"]
     assert {row["verdict"] for row in rows} <= {"better", "worse", "no clear difference"}
-    strong = [row for row in rows if (row["quantizer"], row["reference"]) == ("epmq-expert", "gptq")]
-    assert {row["verdict"] for row in strong} == {"better"}
+    kinds = [row["against"] for row in rows]
+    # 3 merges x 4 quantizers x 2 bits, 3 x 5 x 2, and all 33 ranked models but the best.
+    assert [kinds.count(kind) for kind in ("reference", "full precision", "best", "row above")] == [24, 30, 32, 32]
+    strong = [row for row in rows if row["against"] == "reference" and row["quantizer"] == "epmq-expert"]
+    assert "better" in {row["verdict"] for row in strong} <= {"better", "no clear difference"}
+    assert all(float(row["p"]) < 0.05 for row in strong)
     for row in rows:
-        low, high, error = (float(row[column]) for column in ("ci_low", "ci_high", "mc_error"))
-        assert {"better": low - error > -0.01, "worse": high + error < 0.01}.get(row["verdict"], low <= error + 0.01), row
+        low, high, p, corrected = (float(row[column]) for column in ("ci_low", "ci_high", "p", "p_holm"))
+        assert p <= corrected
+        assert (p < 0.05) == (low > 0 or high < 0) or 0 in (low, high)
+        assert (corrected < 0.05) == (row["verdict"] != "no clear difference")
+        assert {"better": low >= 0, "worse": high <= 0}.get(row["verdict"], True), row
+        assert float(row["detectable"]) == pytest.approx((high - low) / 2, abs=0.011)
     page = (written / "leaderboard.md").read_text()
     assert page.count("| ") > 35
     assert "bootstrap" in page
@@ -128,7 +138,7 @@ def test_terminal(written, columns):
     rows = list(csv.DictReader((written / "leaderboard.csv").read_text().splitlines()))
     best = [*rows[:8], *rows[-2:]]  # the best of each width is among them
     shown = [line.split() for line in lines[2:] if re.search(r"\d\.\d", line)]
-    assert [words[0] for words in shown] == [row["rank"] or row["merge"].split()[0] for row in best]
+    assert [words[0] for words in shown] == [marked_rank(row) or row["merge"].split()[0] for row in best]
     for words, row in zip(shown, best, strict=True):
         assert row["average"] + ("*" if "tuned" in row["merge"] else "") in words
         assert columns == 80 or row["calibration_seconds"] in words
@@ -148,16 +158,16 @@ def test_terminal_has_the_best_of_each_width():
 def test_no_negative_zero(tmp_path, summary):
     """Differences of a hundredth of a hundredth of a point, in every place that shows them."""
     assert [two_decimals(value) for value in (-0.001, -0.0, 0.001, -0.005001)] == ["0.00", "0.00", "0.00", "-0.01"]
-    pairs = compare(summary, "gptq").head(2).assign(difference=-1e-6, ci_low=-2e-6, ci_high=-0.0, se_seeds=float("nan"))
+    pairs = compare_all(summary, "gptq").head(2).assign(difference=-1e-6, ci_low=-2e-6, ci_high=-0.0, se_seeds=float("nan"))
     table = comparison_table(pairs)
     assert set(table["difference"]) == set(table["ci_low"]) == set(table["ci_high"]) == {"0.00"}
     assert set(table["se_seeds"]) == {""}
     barely = summary.entries.assign(average=-1e-6, ci_low=-1e-6, ci_high=0.0)
-    paths = {key: tmp_path / key for key in ("csv", "markdown", "comparisons")}
+    paths = {key: tmp_path / key for key in ("csv", "markdown", "comparisons", "mcnemar")}
     write_tables(type(summary)(**(vars(summary) | {"entries": barely})), pairs, [], **paths)
     out = io.StringIO()
     print_leaderboard(paths["csv"], console=Console(file=out, width=100))
-    shown = [path.read_text() for path in paths.values()] + [out.getvalue()]
+    shown = [paths[key].read_text() for key in ("csv", "markdown", "comparisons")] + [out.getvalue()]
     assert all("0.0" in text for text in shown)
     assert not [text for text in shown if re.search(r"-0\.0+(?!\d)", text)]
 
@@ -195,6 +205,7 @@ def test_no_warnings_no_section(written, capsys):
 
 def pair(merge, quantizer, verdict, bits="4", group="channel", reference="gptq"):
     names = {"merge": merge, "bits": bits, "group_size": group, "quantizer": quantizer, "reference": reference}
+    names["against"] = reference if reference == "full precision" else "reference"
     return names | {"verdict": verdict}
 
 
@@ -226,7 +237,7 @@ def test_every_comparison_with_the_reference_is_in_the_sentence(written, capsys)
         assert sentence in place
     show(written)
     assert "".join(sentence.split()) in "".join(capsys.readouterr().out.split())
-    one_setting = [one for one in pairs if one["reference"] == "gptq" and one["bits"] == "3"]
+    one_setting = [one for one in pairs if one["against"] == "reference" and one["bits"] == "3"]
     (said,) = re.findall(r"3 bits[^.]*, (better: .*?)\.(?: At|$)", sentence)
     told = set()
     for part in said.split("; "):
@@ -245,7 +256,7 @@ def test_terminal_names_the_files_that_exist(written, capsys):
 
 def test_joint_leaderboard(tmp_path, written):
     joint = join_suites({"mini": written / "leaderboard.csv", "other": written / "leaderboard.csv"})
-    assert list(joint.columns) == ["suite", *COLUMNS.split(",")[:15]]
+    assert list(joint.columns) == ["suite", *COLUMNS.split(",")[:-4]]
     assert len(joint) == 2 * 35
     write_leaderboards(joint, tmp_path / "all.csv", tmp_path / "all.md")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "all.csv", dtype=str, keep_default_na=False), joint)
@@ -261,9 +272,9 @@ def test_excerpt_hides_no_quantizer(written):
     assert text.startswith(
         f"**mini**, merge {best}, the best at full precision: every quantizer, and the references (ranks among all 33 models)"
     )
-    shown = [tuple(cell.strip() for cell in line.split("|")[1:6]) for line in text.splitlines() if line.startswith("|")][2:]
-    keys = ("rank", "merge", "quantizer", "bits", "group_size")
-    assert shown == [tuple(row[key] for key in keys) for row in rows if row["merge"] == best or not row["rank"]]
+    shown = [tuple(cell.strip() for cell in line.split("|")[1:7]) for line in text.splitlines() if line.startswith("|")][2:]
+    keys = ("tied_rank", "merge", "quantizer", "bits", "group_size")
+    assert shown == [tuple(row[key] for key in ("rank", *keys)) for row in rows if row["merge"] == best or not row["rank"]]
     assert len(shown) == 1 + 5 * 2 + 2
     assert {row["merge"] for row in merged} == {"ta-0.3", "ties-0.3", "ta-tuned"}
     for merge in ("ta-0.3", "ta-tuned"):

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pmqbench.reporting.bootstrap import interval, monte_carlo_error
 from pmqbench.reporting.page.definitions import columns
 from pmqbench.reporting.page.details import Details
 from pmqbench.reporting.page.index import NAMES, row_keys, with_row_names
-from pmqbench.reporting.statistics import Summary
+from pmqbench.reporting.statistics import Summary, differences
 from pmqbench.reporting.style import styles
 
 Table = tuple[list[str], list[list[str]]]
@@ -89,22 +88,23 @@ def plain_contents(report: str, table: Table, tasks: Sequence[str] = ()) -> dict
 
 
 def pair_differences(summary: Summary, order: Sequence[int]) -> list[list[list[float]]]:
-    """Paired differences between all rows, in points.
+    """Paired differences between all rows.
 
     Args:
-        summary: its replicates draw the same test examples and seeds for all entries, so differences are paired in both.
+        summary: of the report.
         order: the entry of every row.
 
     Returns:
-        For row i and each row j < i: [difference of i to j, lower, upper end of its 95 % interval, 1 if that is clear, else 0].
+        For row i and each row j < i: [difference of i to j, lower, upper end of its 95 % interval, all in points, p-value].
     """
-    replicates, average = summary.replicates[list(order)], summary.entries["average"].to_numpy()[list(order)]
-    return [[pair_difference(replicates, average, i, j) for j in range(i)] for i in range(len(order))]
+    entries = np.asarray(order)
+    first, second = np.tril_indices(len(entries), -1)
+    table = differences(summary, entries[first], entries[second])
+    points = (100 * table[["difference", "ci_low", "ci_high"]]).round(2)
+    values = points.assign(p=table["p"].map(significant)).to_numpy().tolist()
+    return [values[row * (row - 1) // 2 : row * (row + 1) // 2] for row in range(len(entries))]
 
 
-def pair_difference(replicates: np.ndarray, average: np.ndarray, first: int, second: int) -> list[float]:
-    """One entry of `pair_differences`."""
-    drawn = replicates[first] - replicates[second]
-    (low, high), error = interval(drawn), monte_carlo_error(drawn)
-    values = [round(100 * float(value), 2) for value in (average[first] - average[second], low, high)]
-    return [*values, int(low > error or high < -error)]
+def significant(p: float) -> float:
+    """A p-value with three significant figures."""
+    return float(f"{p:.3g}")

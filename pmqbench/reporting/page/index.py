@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from pmqbench.files import write_json
-from pmqbench.reporting.statistics import EXPERTS, FULL_PRECISION, PRETRAINED
+from pmqbench.reporting.entries import EXPERTS, PRETRAINED
 from pmqbench.reporting.tables import group_labels, write_csv
+from pmqbench.reporting.verdicts import FULL_PRECISION
 
 NAMES = ("merge", "quantizer", "bits", "group_size")
 """Columns that tell the rows of a leaderboard apart."""

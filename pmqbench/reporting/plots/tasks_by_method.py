@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from pmqbench.errors import DataError
+from pmqbench.reporting.entries import EXPERTS, PRETRAINED
 from pmqbench.reporting.plot_data import INTERVALS, PlotData, full_precision, reference, whiskers
-from pmqbench.reporting.statistics import EXPERTS, FULL_PRECISION, PRETRAINED, Summary
+from pmqbench.reporting.statistics import FULL_PRECISION, Summary
 from pmqbench.reporting.style import (
     RC,
     REFERENCE_COLOUR,
