@@ -4,9 +4,12 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 
+from pmqbench.reporting.inference import holm
 from pmqbench.reporting.page.contents import joint_contents, read_csv
+from pmqbench.reporting.page.definitions import DEFINED
 from pmqbench.reporting.page.render import write_page
 from pmqbench.reporting.statistics import compare
 from pmqbench.reporting.tables import comparison_table
@@ -47,7 +50,8 @@ def column(browser, name):
 
 def test_it_shows_every_row_and_column(page, report):
     header, rows = read_csv(report.folder / "leaderboard.csv")
-    assert page.run(HEADS) == [name for name in header if name not in ("ci_low", "ci_high")]
+    hidden = {"ci_low", "ci_high", *(column.name for column in DEFINED if column.extra)}
+    assert page.run(HEADS) == [name for name in header if name not in hidden]
     for name in page.run(HEADS):
         assert column(page, name) == [row[header.index(name)] for row in rows]
     intervals = page.run("[...document.querySelectorAll('.interval')].map((one) => one.textContent)")
@@ -103,10 +107,12 @@ def test_differences_are_to_the_reference_that_is_picked(page, report):
         for pair in wanted:
             text = shown[("ta-0.3", pair["quantizer"], "3")]
             assert float(text) == float(pair["difference"])
-            named = f"rowName(Number(row.dataset.row)) === 'ta-0.3, {pair['quantizer']}, 3 bits'"
-            bold = page.run(f"{ROWS}.find((row) => {named}).querySelector('.clear') !== null")
-            assert bold == (float(pair["p"]) < 0.05)
         assert shown[("ta-0.3", reference, str(bits))] == "reference"
+        others = [number for number in range(page.run("rows.length")) if number != page.run("state.reference")]
+        corrected = holm(np.array([page.run(f"difference({number})[3]") for number in others]))
+        bold = page.run(f"{ROWS}.filter((row) => row.querySelector('.clear')).map((row) => Number(row.dataset.row))")
+        assert sorted(bold) == [number for number, p in zip(others, corrected, strict=True) if p < 0.05]
+        assert 0 < len(bold) < len(others)
     page.click("th[data-column=difference] button")
     found = [float(text) for text in column(page, "difference")[:-2] if text != "reference"]
     assert found == sorted(found, reverse=True)

@@ -89,17 +89,23 @@ def plain_contents(report: str, table: Table, tasks: Sequence[str] = ()) -> dict
 
 
 def pair_differences(summary: Summary, order: Sequence[int]) -> list[list[list[float]]]:
-    """Paired differences between all rows, in points.
+    """Paired differences between all rows.
 
     Args:
-        summary: of the suite.
+        summary: of the report.
         order: the entry of every row.
 
     Returns:
-        For row i and each row j < i: [difference of i to j, lower, upper end of its 95 % interval, 1 if it excludes 0, else 0].
+        For row i and each row j < i: [difference of i to j, lower, upper end of its 95 % interval, all in points, p-value].
     """
-    first, second = (np.array(order)[index] for index in np.tril_indices(len(order), -1))
-    table = differences(summary, first, second)
-    points = (100 * table[["difference", "ci_low", "ci_high"]]).round(2).to_numpy().tolist()
-    cells = iter([*values, int(p < LEVEL)] for values, p in zip(points, table["p"], strict=True))
-    return [[next(cells) for _ in range(row)] for row in range(len(order))]
+    entries = np.asarray(order)
+    first, second = np.tril_indices(len(entries), -1)
+    table = differences(summary, entries[first], entries[second])
+    points = (100 * table[["difference", "ci_low", "ci_high"]]).round(2)
+    values = points.assign(p=table["p"].map(significant)).to_numpy().tolist()
+    return [values[row * (row - 1) // 2 : row * (row + 1) // 2] for row in range(len(entries))]
+
+
+def significant(p: float) -> float:
+    """A p-value with three significant figures."""
+    return float(f"{p:.3g}")

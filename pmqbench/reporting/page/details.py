@@ -12,7 +12,8 @@ from pmqbench.reporting.collect import flatten
 from pmqbench.reporting.page.index import Key, index_entries, row_keys, with_row_names
 from pmqbench.reporting.plots.deviations_by_layer import MERGING, QUANTIZATION, deviations
 from pmqbench.reporting.runs import common, scrub
-from pmqbench.reporting.statistics import FULL_PRECISION, Summary
+from pmqbench.reporting.statistics import Summary
+from pmqbench.reporting.verdicts import FULL_PRECISION
 
 MERGED = (FULL_PRECISION, "32", "-")  # of a row's key: the merge of a quantized model
 LAYER_FIGURES = 4  # significant ones of a deviation

@@ -7,6 +7,7 @@ const referenceRows = new Set(contents.references);
 const CHIPS = ["suite", "merge", "quantizer", "bits"];
 const INTERVAL = ["ci_low", "ci_high"];
 const DIFFERENCE = "difference";
+const LEVEL = 0.05;
 
 for (const column of columns) {
   const cells = rows.map((row) => row[place[column.name]]);
@@ -24,13 +25,21 @@ function isNumeric(name) {
   return name === DIFFERENCE || columns[place[name]].numeric;
 }
 
-// [difference, low, high, whether it is clear] of a row to the reference that was picked; null for the reference itself.
+// [difference, low, high, p-value] of a row to the reference that was picked; null for the reference itself.
 function difference(number) {
   const other = state.reference;
   if (other === null || other === number) return null;
   if (other < number) return contents.pairs[number][other];
-  const [middle, low, high, clear] = contents.pairs[other][number];
-  return [-middle, -high, -low, clear];
+  const [middle, low, high, p] = contents.pairs[other][number];
+  return [-middle, -high, -low, p];
+}
+
+// The rows whose difference to the reference is clear: p below LEVEL, corrected by Holm over all rows.
+function clearRows() {
+  const tested = rows.map((_, number) => [number, difference(number)?.[3]]).filter(([, p]) => p !== undefined);
+  const order = tested.sort(([, first], [, second]) => first - second);
+  const kept = order.findIndex(([, p], index) => p * (order.length - index) >= LEVEL);
+  return new Set(order.slice(0, kept < 0 ? order.length : kept).map(([number]) => number));
 }
 
 // A number with two decimals and its sign, never "-0.00".

@@ -38,16 +38,17 @@ function headCell(name) {
   return element("th", { scope: "col", role: "columnheader", "aria-sort": sorted, class: isNumeric(name) ? null : "text", "data-column": name }, label);
 }
 
-function bodyCell(number, name) {
+function bodyCell(number, name, clear) {
   const [text, interval] = cellParts(number, name);
   const found = name === DIFFERENCE ? difference(number) : null;
+  const told = found ? { class: clear.has(number) ? "clear" : null, title: `p = ${found[3]}, not corrected` } : {};
   const attributes = { class: isNumeric(name) ? null : "text", role: "cell", "data-label": name };
   if (interval) attributes.class = "spread";
   if (name === "quantizer") {
     const open = element("button", { type: "button", class: "row", onclick: () => openDrawer(number), title: "What stands behind this row" }, text);
     return element("th", { ...attributes, scope: "row", role: "rowheader" }, open);
   }
-  const shown = element("span", { class: found?.[3] ? "clear" : null }, text);
+  const shown = element("span", told, text);
   return element("td", attributes, interval ? element("span", {}, shown, element("span", { class: "interval" }, interval)) : shown);
 }
 
@@ -55,9 +56,10 @@ function renderTable() {
   const names = shownColumns();
   const focused = document.activeElement?.closest("th[data-column]")?.dataset.column;
   $("table").tHead.replaceChildren(element("tr", { role: "row" }, ...names.map(headCell)));
+  const clear = clearRows();
   const lines = shownRows().map((number) => {
     const kind = referenceRows.has(number) ? "reference" : state.reference === number ? "chosen" : null;
-    return element("tr", { role: "row", class: kind, "data-row": number }, ...names.map((name) => bodyCell(number, name)));
+    return element("tr", { role: "row", class: kind, "data-row": number }, ...names.map((name) => bodyCell(number, name, clear)));
   });
   $("table").tBodies[0].replaceChildren(...lines);
   $("table").tHead.querySelector(`th[data-column="${CSS.escape(focused ?? "")}"] button`)?.focus();
