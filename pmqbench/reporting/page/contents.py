@@ -15,7 +15,6 @@ from pmqbench.reporting.page.details import Details
 from pmqbench.reporting.page.index import NAMES, row_keys, with_row_names
 from pmqbench.reporting.statistics import Summary, differences
 from pmqbench.reporting.style import styles
-from pmqbench.reporting.verdicts import LEVEL
 
 Table = tuple[list[str], list[list[str]]]
 
