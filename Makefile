@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CONFIG := config/$(SUITE).yaml
 # The logger is in the checkout: a line per finished job, bars in a terminal, the whole log in .snakemake/log.
-RUN = PYTHONPATH="$(CURDIR)" $(BIN)/snakemake $(1) --cores $(CORES) --configfile $(CONFIG) --logger pmqbench $(SNAKEMAKE_ARGS)
+RUN = PYTHONPATH="$(CURDIR)" $(BIN)/snakemake $(1) --logger pmqbench --configfile $(CONFIG) --cores $(CORES) $(SNAKEMAKE_ARGS)
 # The report's folder; fails with the list of targets if the suite has no such one.
 FOLDER = $(BIN)/python -m pmqbench.workflow $(CONFIG) "$(TARGET)"
 

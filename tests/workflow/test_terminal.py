@@ -32,7 +32,7 @@ def test_a_line_a_job_and_the_log_file_last(project):
     whole = (project.work / log).read_text()
     assert "rule prepare_task:" in whole
     assert whole.count("Finished jobid: ") == 2
-    assert "Nothing to be done" in project.snakemake(*FEW).splitlines()[-1]
+    assert "0 jobs to do" in project.snakemake(*FEW).splitlines()
 
 
 def test_a_dry_run_lists_the_jobs(project):
