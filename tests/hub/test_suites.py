@@ -23,7 +23,12 @@ SMALL = {
     "batch_jobs": True,
 }
 """Fewer seeds, groups and samples than the paper's, so that a suite runs in a minute; recipes are the suite's own."""
-FEW = SMALL | {"merges": {"ties": None}, "quantizers": {"awq": None, "gptq": None, "epmq-expert": None}, "reference": "rtn"}
+FEW = SMALL | {
+    "merges": {"ties": None},
+    "quantizers": {"awq": None, "gptq": None, "epmq-expert": None},
+    "reference": "rtn",
+    "targets": {"methods": None, "ablations": None},  # they name what is taken away
+}
 
 
 class Run:

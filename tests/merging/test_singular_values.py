@@ -98,7 +98,8 @@ def test_of_few_directions_none_is_added(name: str, merge_arrays) -> None:
 
 
 def suite(**merge):
-    return load_suite(copy.deepcopy(MINI) | {"targets": {}, "merges": {"m": {"method": "task_arithmetic"} | merge}})
+    merges = {"m": {"method": "task_arithmetic"} | merge}
+    return load_suite(copy.deepcopy(MINI) | {"targets": {}, "merges": merges, "quantizers": {"gptq": {"method": "gptq"}}})
 
 
 def merge_recipe(**merge):
