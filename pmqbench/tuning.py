@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def choose(
     curve = []
     for candidate in sorted(candidates, key=lambda options: tuple(options.values())):
         by_task = dict(values(candidate))
-        average = sum(by_task.values()) / len(by_task)
+        average = round(fmean(by_task.values()), 12)  # so that rounding noise decides no tie
         logger.info("%s: validation average %.4f", ", ".join(f"{k} {v:g}" for k, v in candidate.items()), average)
         curve.append({"options": dict(candidate), "average": average, "tasks": by_task})
     return {"chosen": max(curve, key=lambda point: point["average"])["options"], "curve": curve}

@@ -78,7 +78,23 @@ def allocate(costs: Sequence[LayerCosts], budget: int) -> dict[str, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey(Quantizer):
+class Around(Quantizer):
+    """A pass in which `inner` solves the layers."""
+
+    inner: Quantizer
+
+    @property
+    def uses_base(self) -> bool:
+        """Whether `inner` does."""
+        return self.inner.uses_base
+
+    def refit_norm(self, run: Run, block: Block, group: Group) -> dict[str, Tensor]:
+        """As `inner` does."""
+        return self.inner.refit_norm(run, block, group)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey(Around):
     """Rounds nothing for good: leaves every layer at `inner`'s unrounded target, and notes what each width would cost.
 
     Attributes:
@@ -101,22 +117,13 @@ class Survey(Quantizer):
         own = self.inner.sampling() or Sampling()
         return replace(own, sequential="block", probe_samples=self.probe_samples)
 
-    @property
-    def uses_base(self) -> bool:
-        """Whether `inner` does."""
-        return self.inner.uses_base
-
-    def refit_norm(self, run: Run, block: Block, group: Group) -> dict[str, Tensor]:
-        """As `inner` does."""
-        return self.inner.refit_norm(run, block, group)
-
     def solve(self, problem: Problem) -> Solution:
         """The unrounded solution; notes c of every width, rounded from the one target in the one metric."""
         unrounded = replace(self.inner, bits=UNROUNDED).solve(problem)
         known = unrounded.target, unrounded.metric, self.inner.solver, unrounded.anchor
         solutions = {width: round_target(replace(self.inner, bits=width), *known) for width in self.widths}
         whole = float((problem.merged @ problem.moments.second * problem.merged).sum())
-        relative = {width: _rounding_loss(problem, solution) / whole for width, solution in solutions.items()}
+        relative = {width: _rounding_loss(problem, solution) / whole if whole else 0.0 for width, solution in solutions.items()}
         self._found[problem.names] = relative, solutions[self.probe_width]
         return unrounded
 
@@ -134,24 +141,14 @@ class Survey(Quantizer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Allocated(Quantizer):
+class Allocated(Around):
     """`inner` with a width for every layer."""
 
-    inner: Quantizer
     widths: Mapping[str, int]
 
     def sampling(self) -> Sampling:
         """As `inner`."""
         return self.inner.sampling() or Sampling()
-
-    @property
-    def uses_base(self) -> bool:
-        """Whether `inner` does."""
-        return self.inner.uses_base
-
-    def refit_norm(self, run: Run, block: Block, group: Group) -> dict[str, Tensor]:
-        """As `inner` does."""
-        return self.inner.refit_norm(run, block, group)
 
     def solve(self, problem: Problem) -> Solution:
         """`inner`'s solution at the layers' width."""

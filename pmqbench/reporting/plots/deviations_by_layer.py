@@ -98,6 +98,6 @@ def caption(layers: pd.DataFrame, bits: int) -> str:
     return (
         f"Suite {layers['suite'].iloc[0]}, {bits} bits, means over calibration seeds, logarithmic. Quantization deviation: "
         "E|Qx - W*x|² / E|Wx|², where W* is what is rounded, W the merged weights, x the layer's inputs. Merging deviation: "
-        "E|Qx - W_t x|² / E|Wx|², mean over tasks t, where W_t is the expert's. Methods that see no data (RTN) have none. "
-        f"Within a block: {order}."
+        "E|Qx - W_t x|² / E|Wx|², mean over tasks t, where W_t is the expert's. Methods that see no data (RTN) "
+        f"and refined models have none. Within a block: {order}."
     )
