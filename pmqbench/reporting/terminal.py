@@ -23,7 +23,7 @@ from pmqbench.errors import DataError, PMQError
 from pmqbench.files import read_json
 from pmqbench.reporting.columns import COLUMNS
 from pmqbench.reporting.published import tally
-from pmqbench.reporting.verdicts import marked_rank, read_pairs, verdict_sentence
+from pmqbench.reporting.verdicts import REFERENCE, marked_rank, read_pairs, verdict_sentence
 
 WIDTH, UNBOUNDED = 100, 10_000
 BEST = 8
@@ -34,6 +34,7 @@ HEADINGS = {"rank": "#", "group_size": "group", "ci_low": "95 % interval", "norm
 HEADINGS |= {"calibration_seconds": "cal. s", "tied_rank": "tied"}
 FILES = ("report.html", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "reproduction.md", "plots")
 PAGE = "leaderboard.html"
+SENTENCES = "differences.csv"
 NOTE = """\
 =: not clearly worse than the rank before; tied: 1 + models clearly better; norm.: relative to the experts;
 cal. s: seconds to make the model; *: chosen by validation labels."""
@@ -115,7 +116,14 @@ def cell(row: Mapping[str, str], column: str) -> str:
 
 
 def show(report: Path, every: bool = False) -> None:
-    """Prints the leaderboard of a report's folder, with its best or with all rows, its warnings, and names its files."""
+    """Prints the leaderboard of a report's folder, with its best or with all rows, its warnings, and names its files.
+
+    Of a report on training seeds, which has no leaderboard, prints what they say to the differences to the reference.
+    """
+    if (report / SENTENCES).is_file():
+        said = [row["sentence"] for row in read_pairs(report / SENTENCES) if every or row["against"] == REFERENCE]
+        Console().print("\n".join([*said, f"Open {report}/variance.md."]), soft_wrap=True, highlight=False, markup=False)
+        return
     files = [name for name in FILES if (report / name).exists()]
     page = f"Open {report / PAGE}. " if (report / PAGE).is_file() else ""
     notes = [NOTE, verdict_sentence(read_pairs(report / "comparisons.csv")), *reproduced(report)]
