@@ -12,7 +12,7 @@ from pmqbench.errors import DataError, PMQError
 from pmqbench.files import write_text
 from pmqbench.reporting.collect import read_table
 from pmqbench.reporting.columns import COLUMNS
-from pmqbench.reporting.page.index import Key, row_keys
+from pmqbench.reporting.page.index import row_keys
 from pmqbench.reporting.statistics import compare_all, compare_ranked, summarise
 from pmqbench.reporting.tables import HOW, leaderboard, markdown_table, readable, warnings_markdown, write_csv
 from pmqbench.reporting.verdicts import REFERENCE, read_pairs
@@ -32,8 +32,8 @@ class Joint:
     """All suites below each other.
 
     Attributes:
-        table: "suite", COLUMNS with "origin" after the names, "submitted_by" and "link"; all text. Ranks count within a suite.
-            Task columns, which differ, are left out.
+        table: "suite", COLUMNS with "origin" after the names, and "submitted_by", "link" and "entry" (the file); all text.
+            Ranks count within a suite. Task columns, which differ, are left out.
         refused: file of an entry -> why it has no row.
     """
 
@@ -64,13 +64,10 @@ def join_suites(reports: Mapping[str, Path], entries: Iterable[str | Path], data
     tables = []
     for suite in [*reports, *sorted(of_suite.keys() - reports.keys())]:
         folder = reports.get(suite)
-        if suite not in of_suite:
-            tables.append(with_origin(suite, read_leaderboard(folder / "leaderboard.csv"), Admission(None), HERE))
-            continue
-        table, admission = join_entries(folder, of_suite[suite], data)
+        table, admission = join_entries(folder, of_suite.get(suite, {}), data)
         refused |= admission.refused
         if table is not None:
-            tables.append(with_origin(suite, table, admission, HERE if folder else SUBMITTED))
+            tables.append(with_origin(suite, table, admission, sent, HERE if folder else SUBMITTED))
     if not tables:
         raise DataError("no suite has a leaderboard yet.", remedy="Run one first: make")
     return Joint(pd.concat(tables, ignore_index=True), refused)
@@ -96,6 +93,8 @@ def join_entries(folder: Path | None, entries: Mapping[str, Entry], data: Path) 
         admission = admit(entries, None)
         return (made_of(admission), admission) if admission.rows else (None, admission)
     table = read_leaderboard(folder / "leaderboard.csv")
+    if not entries:
+        return table, Admission(None)
     try:
         local = local_rows(read_table(folder / "records.parquet"), list(table.columns[len(COLUMNS) :]), data)
     except PMQError as error:
@@ -113,24 +112,31 @@ def made_of(admission: Admission, reference: str | None = None) -> pd.DataFrame:
     return leaderboard(summary, pairs)
 
 
-def with_origin(suite: str, table: pd.DataFrame, admission: Admission, others: str) -> pd.DataFrame:
-    """A suite's leaderboard with the columns of a joint one; `others` is where rows are from that no entry speaks of."""
+def with_origin(suite: str, table: pd.DataFrame, admission: Admission, sent: Mapping[str, Entry], others: str) -> pd.DataFrame:
+    """A suite's leaderboard with the columns of a joint one.
+
+    Args:
+        suite: its name.
+        table: its leaderboard.
+        admission: of its entries.
+        sent: entries by file.
+        others: where rows are from that no entry speaks of.
+    """
     table = table[list(COLUMNS)].astype(str)
-    keys, sent = row_keys(table), admission.admitted | admission.confirmed
+    files = [(admission.admitted | admission.confirmed).get(key, "") for key in row_keys(table)]
+    origins = [origin(sent[file], file in admission.confirmed.values()) if file else others for file in files]
+    who = [sent[file].submitted if file else None for file in files]
     table.insert(0, "suite", suite)
-    table.insert(list(table.columns).index("group_size") + 1, "origin", [origin(admission, key) or others for key in keys])
-    who = [sent[key].submitted if key in sent else None for key in keys]
-    return table.assign(
-        submitted_by=[one.by if one else "" for one in who], link=[str(one.link or "") if one else "" for one in who]
-    )
+    table.insert(list(table.columns).index("group_size") + 1, "origin", origins)
+    by = [one.by if one else "" for one in who]
+    return table.assign(submitted_by=by, link=[str(one.link or "") if one else "" for one in who], entry=files)
 
 
-def origin(admission: Admission, key: Key) -> str:
-    """Where a row is from, if an entry says so."""
-    if key in admission.confirmed:
+def origin(entry: Entry, confirms: bool) -> str:
+    """Where a row is from that an entry speaks of: one computed here that it confirms, or its own."""
+    if confirms:
         return CONFIRMED
-    entry = admission.admitted.get(key)
-    return "" if entry is None else SUBMITTED if entry.code_included else NOT_REGENERATED
+    return SUBMITTED if entry.code_included else NOT_REGENERATED
 
 
 def write_leaderboards(joint: Joint, csv: str | Path, markdown: str | Path) -> None:

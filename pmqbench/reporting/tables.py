@@ -33,6 +33,7 @@ TEXT_COLUMNS = (
     "origin",
     "submitted_by",
     "link",
+    "entry",
 )
 COMPARED = {"above": ABOVE, "to_reference": REFERENCE, "to_best": BEST}
 NAMES = ("rank", "merge", "quantizer", "bits", "group_size")

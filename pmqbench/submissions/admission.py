@@ -45,14 +45,14 @@ class Admission:
 
     Attributes:
         rows: those of the suite, with the entries that were admitted; None where there are none at all.
-        admitted: row of the leaderboard -> its entry.
-        confirmed: row of the leaderboard that was computed here -> the entry of the same model.
+        admitted: row of the leaderboard -> file of its entry.
+        confirmed: row of the leaderboard that was computed here -> file of the entry of the same model.
         refused: file -> why.
     """
 
     rows: Rows | None
-    admitted: dict[Key, Entry] = field(default_factory=dict)
-    confirmed: dict[Key, Entry] = field(default_factory=dict)
+    admitted: dict[Key, str] = field(default_factory=dict)
+    confirmed: dict[Key, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
 
@@ -86,7 +86,7 @@ def admit(entries: Mapping[str, Entry], local: Rows | None) -> Admission:
             here = own.get(identity(entry))
             if here:
                 check_confirms(entry, rows, here, file)
-                found.confirmed.setdefault(here, entry)
+                found.confirmed.setdefault(here, file)
                 continue
             if identity(entry) in files:
                 raise DataError(
@@ -100,7 +100,7 @@ def admit(entries: Mapping[str, Entry], local: Rows | None) -> Admission:
             found.refused[file] = reason(error, file)
             continue
         found.rows = Rows(rows.tasks, rows.checkpoints, pd.concat([rows.records, model_rows(entry)], ignore_index=True))
-        found.admitted[key] = entry
+        found.admitted[key] = file
         files[identity(entry)] = file
     return found
 

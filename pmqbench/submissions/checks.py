@@ -101,16 +101,25 @@ def check_code(entry: Entry, file: str) -> None:
         ("quantizer", QUANTIZERS),
         ("refinement", REFINERS),
     )
-    for field, registry in registries:
-        part = getattr(entry.recipe, field)
-        if part is None:
-            continue
-        where = f"{file}: recipe.{field}"
-        options = {name: value for name, value in part.get("options", {}).items() if not is_chosen(value)}
-        build_options(registry, part["method"], options, f"{where}.options")
-        if not registry.get(part["method"]).__module__.startswith(OWN):
-            what = f'"{part["method"]}" is a method of another package, so its code is not included.'
-            raise DataError(what, where=where, remedy="Set code_included to false.")
+    methods = {
+        name: method_of(getattr(entry.recipe, name), registry, f"{file}: recipe.{name}") for name, registry in registries
+    }
+    seeded = bool(methods["refinement"] or (methods["quantizer"] and methods["quantizer"].calibrated))
+    if seeded != (entry.runs[0].seed is not None):
+        what = f"calibration seeds do{'' if seeded else ' not'} enter this recipe."
+        raise DataError(what, where=f"{file}: runs.0.seed")
+
+
+def method_of(part: Mapping[str, Any] | None, registry: Registry[Any], where: str) -> Any:
+    """A method of the project with its options, as far as these were not chosen; None where there is no part."""
+    if part is None:
+        return None
+    options = {name: value for name, value in part.get("options", {}).items() if not is_chosen(value)}
+    method = build_options(registry, part["method"], options, f"{where}.options")
+    if not type(method).__module__.startswith(OWN):
+        what = f'"{part["method"]}" is a method of another package, so its code is not included.'
+        raise DataError(what, where=where, remedy="Set code_included to false.")
+    return method
 
 
 def is_chosen(value: Any) -> bool:
@@ -127,9 +136,6 @@ def check_tasks(entry: Entry, file: str) -> None:
         "base.results": entry.base.results,
         **{f"runs.{place}.results": run.results for place, run in enumerate(entry.runs)},
     }
-    merged = [one.get("task") for one in entry.recipe.merge.get("experts", []) if isinstance(one, Mapping)]
-    if merged:
-        found["recipe.merge.experts"] = merged
     for field, names in found.items():
         if sorted(map(str, names)) != sorted(tasks):
             what = f"has {', '.join(map(str, names)) or 'nothing'}, but the tasks are {', '.join(tasks)}."
@@ -143,15 +149,16 @@ def check_tasks(entry: Entry, file: str) -> None:
 
 def check_seeds(entry: Entry, file: str) -> None:
     """Several runs have a seed each."""
+    for field, run in named_runs(entry):
+        if run.seed is not None and not field.startswith("runs."):
+            raise DataError("no seed enters the base or an expert.", where=f"{file}: {field}.seed")
     seeds = [run.seed for run in entry.runs]
     if len(set(seeds)) < len(seeds) or (None in seeds and len(seeds) > 1):
         raise DataError(f"the seeds {seeds} do not tell the runs apart.", where=f"{file}: runs")
 
 
 def check_run(run: Run, tasks: Mapping[str, TaskData], where: str) -> None:
-    """The values are those of the outcomes, and costs are costs."""
-    if run.costs.calibration_seconds < 0 or run.costs.calibration_samples < 0:
-        raise DataError("must not be negative.", where=f"{where}.costs")
+    """Every value is that of its outcomes."""
     for task, result in run.results.items():
         check_result(result, tasks[task], f"{where}.results.{task}")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pmqbench.costs import Costs
 from pmqbench.recipes import FULL_PRECISION_BITS
 from pmqbench.records import Record
 from pmqbench.reporting.collect import DTYPES, row_of
@@ -43,7 +44,7 @@ def reference_rows(entry: Entry) -> pd.DataFrame:
 
 def run_rows(entry: Entry, run: Run, model: str, kind: str, names: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A row a task."""
-    made = {"recipe": entry.recipe.model_dump(), "inputs": dict(entry.checkpoints), **entry.provenance.model_dump()}
+    made = {"recipe": entry.recipe.model_dump(), "inputs": dict(entry.checkpoints), **entry.provenance}
     for task, result in run.results.items():
         record = Record(
             model=model,
@@ -60,7 +61,7 @@ def run_rows(entry: Entry, run: Run, model: str, kind: str, names: Mapping[str, 
             seconds=UNKNOWN,
             peak_memory_mb=UNKNOWN,
             provenance=made,
-            costs=run.costs,
+            costs=Costs(**run.costs.model_dump()),
         )
         yield row_of(entry.suite, record, {"path": model, **names})
 

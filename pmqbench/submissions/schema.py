@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 
-from pmqbench.costs import Costs
 from pmqbench.errors import DataError, listed
 
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[\w][\w .,:+()'/@-]{0,79}$")]
-Description: TypeAlias = Annotated[dict[str, Any], Field(min_length=1)]
+
+
+def finite(value: dict[str, Any]) -> dict[str, Any]:
+    """The value itself; ValueError if NaN or Inf is in it at any depth."""
+    json.dumps(value, allow_nan=False)
+    return value
+
+
+Description: TypeAlias = Annotated[dict[str, Any], Field(min_length=1), AfterValidator(finite)]
+MOST = 2**53
+"""Largest whole number anywhere: the largest that every JSON reader takes."""
 
 
 class Part(BaseModel):
@@ -58,6 +68,14 @@ class Result(Part):
         return bits[:n]
 
 
+class Expense(Part):
+    """What a model cost to make from the experts' checkpoints, as `costs.Costs`."""
+
+    calibration_seconds: float = Field(default=0.0, ge=0, le=1e9)
+    calibration_samples: int = Field(default=0, ge=0, le=MOST)
+    validation_labels: bool = False
+
+
 class Run(Part):
     """A model's results.
 
@@ -68,9 +86,9 @@ class Run(Part):
         results: by task.
     """
 
-    seed: int | None = Field(default=None, ge=0)
-    size_bytes: int = Field(gt=0)
-    costs: Costs = Costs()
+    seed: int | None = Field(default=None, ge=0, le=MOST)
+    size_bytes: int = Field(gt=0, le=MOST)
+    costs: Expense = Expense()
     results: dict[str, Result] = Field(min_length=1)
 
 
@@ -78,7 +96,7 @@ class TaskData(Part):
     """What a task is scored by, and on: `sha256` is that of the file of its test split below results/data."""
 
     metric: Name
-    n: int = Field(gt=0)
+    n: int = Field(gt=0, le=MOST)
     sha256: Sha256
 
 
@@ -108,13 +126,7 @@ class Submitter(Part):
     date: Annotated[date, Field(strict=False)]
 
 
-class Provenance(BaseModel):
-    """What the model was made with; more keys than these are kept."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-
-    code: str | None = None
-    versions: dict[str, str] = {}
+Provenance: TypeAlias = Annotated[dict[str, Any], AfterValidator(finite)]
 
 
 class Entry(Part):
@@ -133,7 +145,7 @@ class Entry(Part):
         runs: the model, one run a seed.
         base: the pre-trained base.
         experts: task -> its expert, scored on it.
-        provenance: what made it.
+        provenance: what made it: code, versions and kernels, as a manifest tells them.
     """
 
     format: Literal[1]
@@ -141,7 +153,7 @@ class Entry(Part):
     merge: Name
     quantizer: Name | None = None
     bits: int = Field(ge=1, le=32)
-    group_size: int | None = Field(default=None, ge=1)
+    group_size: int | None = Field(default=None, ge=1, le=MOST)
     chosen: Annotated[str, Field(pattern=r"^[\w, ]*$")] = ""
     submitted: Submitter
     code_included: bool

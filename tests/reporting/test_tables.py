@@ -274,7 +274,7 @@ def test_terminal_names_the_files_that_exist(written, capsys):
 def test_joint_leaderboard(tmp_path, written):
     joint = join_suites({"mini": written, "other": written}, [], tmp_path)
     names = COLUMNS.split(",")[:-4]
-    assert list(joint.table.columns) == ["suite", *names[:5], "origin", *names[5:], "submitted_by", "link"]
+    assert list(joint.table.columns) == ["suite", *names[:5], "origin", *names[5:], "submitted_by", "link", "entry"]
     assert len(joint.table) == 2 * 35
     assert set(joint.table["origin"]) == {"here"}
     write_leaderboards(joint, tmp_path / "all.csv", tmp_path / "all.md")

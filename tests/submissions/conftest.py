@@ -23,7 +23,7 @@ from pmqbench.workflow.reports import Reports
 
 TASKS = ("digits", "textures")
 N = 203
-BASE_BYTES = 4_000_000
+BASE_BYTES = 3_200_000
 LEVELS = {"base": 0.5, "expert": 0.95, "merged": 0.7, "rtn": 0.62, "gptq": 0.66, "epmq": 0.69}
 CONFIG = {
     "suite": "small",

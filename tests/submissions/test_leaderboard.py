@@ -2,7 +2,11 @@
 
 import csv
 import json
+import re
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pmqbench.errors import DataError, PMQError
@@ -14,8 +18,9 @@ from pmqbench.reporting.page.render import render_page
 from pmqbench.submissions.admission import read_entries
 from pmqbench.submissions.folder import entry_files
 from pmqbench.submissions.submit import submit
-from tests.submissions.conftest import N, changed, outcomes, with_outcomes
+from tests.submissions.conftest import N, TASKS, changed, outcomes, with_outcomes
 
+ROOT = Path(__file__).parents[2]
 NUMBERS = ["seeds", "average", "ci_low", "ci_high", "normalised", "size_mb", "compression", "calibration_seconds", "samples"]
 NUMBERS += ["chosen", "standard_error", "worst", "worst_task"]
 
@@ -73,7 +78,8 @@ def test_what_was_sent_in_has_the_local_rows_numbers(name, sent, join):
     beside = join([path])
     assert beside.refused == {}
     again = row(beside.table, **names)
-    assert again == local | {"origin": "confirmed", "submitted_by": "Ada Lovelace", "link": "https://example.org/ada"}
+    who = {"submitted_by": "Ada Lovelace", "link": "https://example.org/ada", "entry": str(path)}
+    assert again == local | {"origin": "confirmed"} | who
 
 
 def test_without_local_results_the_oldest_entry_says_on_what_all_are(sent, join, tmp_path):
@@ -155,7 +161,7 @@ BAD = {
     "too many bits": (edit("bits", value=64), "^bits: Input should be less than or equal to 32"),
     "too small": (
         edit("runs", 0, "size_bytes", value=1000),
-        r"^runs\.0\.size_bytes: 1000 is no size at 4 bits: from 500000 to",
+        r"^runs\.0\.size_bytes: 1000 is no size at 4 bits: from 400000 to",
     ),
     "labels against words": (
         edit("chosen", value="anchor"),
@@ -164,6 +170,15 @@ BAD = {
     "a method that is not here": (
         lambda path: changed(path, unknown),
         '^recipe.quantizer.options: unknown quantization method "gqtq". Did you mean "gptq"?',
+    ),
+    "no seeds of a method that has some": (
+        lambda path: changed(path, lambda told: told.update(runs=[told["runs"][0] | {"seed": None}])),
+        r"^runs\.0\.seed: calibration seeds do enter this recipe",
+    ),
+    "a base with a seed": (edit("base", "seed", value=0), r"^base\.seed: no seed enters the base or an expert"),
+    "infinity": (
+        edit("recipe", "merge", "options", "scaling", value=float("inf")),
+        r"^recipe\.merge: Value error, Out of range",
     ),
     "a seed twice": (lambda path: changed(path, longer), r"^runs: the seeds \[0, 1, 0\] do not tell the runs apart"),
     "a task less": (
@@ -232,6 +247,24 @@ def test_submit_answers_what_it_cannot_write(suite, sent, tmp_path, monkeypatch)
     with pytest.raises(DataError, match=r"results/merged/.*manifest\.json: there is no such file\. Run the suite first"):
         submit(suite, "all", "ta/gptq/2", "Ada", "", path.parent)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_documents_way_without_code_makes_an_entry_that_is_taken(sent, join, tmp_path, monkeypatch):
+    page = (ROOT / "docs/submitting.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    start, made = (tmp_path / path for path in re.findall(r'open\("(.*?)"', code))
+    start.parent.mkdir(parents=True)
+    shutil.copy(sent("ta/gptq/4"), start)
+    (tmp_path / "mine").mkdir()
+    for task in TASKS:
+        for seed in (0, 1):
+            np.save(tmp_path / f"mine/{task}-{seed}.npy", outcomes(0.8, task, f"mine{seed}"))
+    with monkeypatch.context() as there:
+        there.chdir(tmp_path)
+        exec(code, {})
+    joint = join([made])
+    assert joint.refused == {}
+    assert row(joint.table, quantizer="my-method")["origin"] == "not regenerated"
 
 
 def test_the_project_own_entries_agree_with_themselves():

@@ -52,6 +52,7 @@ DEFINED = (
     ),
     Column("submitted_by", "Who sent the result in.", ascending=True),
     Column("link", "Where more about that is to be found.", ascending=True, extra=True),
+    Column("entry", "The file that was sent in: outcomes, recipe, provenance.", ascending=True, extra=True),
     Column("seeds", "Calibration seeds; 1 where no seed enters."),
     Column("average", "Unweighted mean over tasks, in percent, then over seeds; in grey its 95 % interval.", brief=True),
     Column("ci_low", "Lower end of the 95 % interval: bootstrap over test examples and calibration seeds."),
