@@ -18,7 +18,7 @@ from pmqbench.reporting.page.render import render_page
 from pmqbench.submissions.admission import read_entries
 from pmqbench.submissions.folder import entry_files
 from pmqbench.submissions.submit import submit
-from tests.submissions.conftest import N, TASKS, changed, outcomes, with_outcomes
+from tests.submissions.conftest import TASKS, N, changed, outcomes, with_outcomes
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = ["seeds", "average", "ci_low", "ci_high", "normalised", "size_mb", "compression", "calibration_seconds", "samples"]
