@@ -21,7 +21,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 .PHONY: run show unlock test lint report leaderboard submit readme export ui clean help install
 
 run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full, ablations or methods for more
-	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(filter-out config/schema.yaml,$(wildcard config/*.yaml)))"; exit 2; }
+	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(wildcard config/*.yaml))"; exit 2; }
 	@$(FOLDER) > /dev/null
 	@$(call RUN,$(TARGET))
 	@report=$$($(FOLDER)) && $(MAKE) --no-print-directory REPORT=$$report $$report/report.html
@@ -70,10 +70,11 @@ clean:  ## Delete all results (and nothing else)
 
 install: $(INSTALLED)
 
-$(INSTALLED): requirements.lock
+$(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
 help:  ## Show this list

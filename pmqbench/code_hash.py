@@ -1,4 +1,4 @@
-"""Hash of the project code that a stage can reach: its script, the modules that its recipe names, and all they import.
+"""Hash of the project code that a stage can reach: its step or script, the modules that its recipe names, and all they import.
 
 Snakemake does not see edits of imported code, and takes a touched script for a changed one. So each rule puts this hash into
 its `params`, and `profiles/default` leaves Snakemake's own trigger for scripts out. The hash is of syntax trees: comments,
@@ -40,7 +40,7 @@ def code_hash(script: str, *modules: str, function: Callable[..., object] | None
     """16 hex digits over the code that a stage can reach.
 
     Args:
-        script: file of `scripts/` without its ending.
+        script: file of `scripts/` without its ending; the module of `pmqbench/steps/` that it runs counts in its place.
         modules: what the recipe chooses at run time, e.g. "pmqbench.merging.ties".
         function: of a module that the recipe chooses, of which the stage runs nothing else: it counts with what it imports.
     """
@@ -54,7 +54,8 @@ def code_hash(script: str, *modules: str, function: Callable[..., object] | None
 
 def reached(script: str, *modules: str, function: Callable[..., object] | None = None) -> list[Path]:
     """The files that count whole as the stage's code, sorted; ModuleNotFoundError for a module that does not exist."""
-    todo = [ROOT / "scripts" / f"{script}.py", *(_imports_of(_tree_of(function)) if function is not None else [])]
+    begin = _sources(f"{PACKAGE}.steps.{script}") or [ROOT / "scripts" / f"{script}.py"]
+    todo = [*begin, *(_imports_of(_tree_of(function)) if function is not None else [])]
     for module in modules:
         files = _sources(module)
         if not files:

@@ -65,6 +65,28 @@ class Summary:
     runs: Runs
 
 
+@dataclass(frozen=True)
+class Averages:
+    """What differences between averages need, without anything drawn at random.
+
+    Attributes:
+        entries: E rows with ENTRY and average.
+        covariance, seed_averages: as in `Summary`.
+    """
+
+    entries: pd.DataFrame
+    covariance: np.ndarray
+    seed_averages: tuple[SeedAverages, ...]
+
+
+def averages_of(runs: Runs, tasks: Sequence[str]) -> Averages:
+    """Averages over tasks; DataError for models that were evaluated on different examples."""
+    outcomes = (task_outcomes(runs, column, task) for column, task in enumerate(tasks))
+    covariance = sum(example_covariance(runs, one) for one in outcomes) / len(tasks) ** 2
+    values = runs.column("value")
+    return Averages(runs.entries.assign(average=runs.means(values).mean(axis=1)), covariance, averages_by_seed(runs))
+
+
 def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
     """All figures of a suite.
 
@@ -91,9 +113,8 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
         low[:, column], high[:, column] = interval(average)
         replicates += average / len(tasks)
         covariance += example_covariance(runs, outcomes) / len(tasks) ** 2
-    averages = run_values.mean(axis=1)
     samples, chosen = (runs.column(name)[:, 0] for name in ("calibration_samples", "chosen"))
-    seed_averages = tuple({runs.seeds[run]: float(averages[run]) for run in members} for members in runs.members)
+    seed_averages = averages_by_seed(runs)
     ci_low, ci_high = interval(replicates)
     entries = runs.entries.assign(
         seeds=[len(members) for members in runs.members],
@@ -110,6 +131,12 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
         chosen=[str(chosen[members[0]]) for members in runs.members],
     )
     return Summary(runs.suite, tuple(tasks), entries, values, low, high, replicates, covariance, seed_averages, runs)
+
+
+def averages_by_seed(runs: Runs) -> tuple[SeedAverages, ...]:
+    """Per entry {seed: average over tasks}."""
+    averages = runs.column("value").mean(axis=1)
+    return tuple({runs.seeds[run]: float(averages[run]) for run in members} for members in runs.members)
 
 
 def seed_error(averages: SeedAverages) -> float:
@@ -237,7 +264,7 @@ def compare_pairs(summary: Summary, against: str, pairs: Sequence[tuple[int, int
     return pd.concat([who, table], axis=1).assign(verdict=verdict)
 
 
-def differences(summary: Summary, first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
+def differences(summary: Summary | Averages, first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
     """Differences of averages between P pairs of entries, all 0..1.
 
     Returns:
