@@ -43,8 +43,8 @@ $(REPORT)/report.html: $(wildcard $(REPORT)/*.csv $(REPORT)/*.md $(REPORT)/plots
 leaderboard: install  ## Join all suites' leaderboards and what others sent in into results/leaderboard.*
 	$(call RUN,leaderboard)
 
-submit: install  ## Write SUITE's row MODEL as a file to send in: make submit MODEL=wudi/gptq/4 BY="Ada Lovelace" [LINK=https://...]
-	@$(BIN)/python -m pmqbench.cli submit $(CONFIG) "$(MODEL)" --by "$(BY)" --link "$(LINK)" --target "$(TARGET)"
+submit: install  ## Write a row of SUITE as a file to send in: MODEL=wudi/gptq/4 BY="Ada Lovelace" (docs/submitting.md)
+	@$(BIN)/python -m pmqbench.cli submit $(CONFIG) "$(MODEL)" --by "$(BY)" --link "$(LINK)" --target "$(TARGET)" $(if $(WITHOUT_CODE),--without-code)
 
 readme: install  ## Refresh the README's block and picture from SUITE's report
 	report=$$($(FOLDER)) && $(BIN)/python -m pmqbench.reporting.readme README.md $$report

@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     submitting.add_argument("--by", required=True, metavar="NAME", help="who sends it in")
     submitting.add_argument("--link", default="", metavar="URL", help="where more about it is to be found")
     submitting.add_argument("--target", default="all", help="target whose leaderboard has the row (default: %(default)s)")
+    submitting.add_argument("--without-code", action="store_true", help="its methods will not be part of the project")
     submitting.set_defaults(run=submit)
     return top
 
@@ -62,7 +63,7 @@ def submit(given: argparse.Namespace) -> None:
     from pmqbench.submissions.submit import submit as write_entry
 
     suite = load_checked(read_config(given.config), [given.config])
-    path = write_entry(suite, given.target, given.row, given.by, given.link)
+    path = write_entry(suite, given.target, given.row, given.by, given.link, with_code=not given.without_code)
     print(f"{path}: written and checked. `make leaderboard` shows it; to send it in, commit it and open a pull request.")
 
 

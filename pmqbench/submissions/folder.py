@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ENTRIES = Path(__file__).parents[2] / "leaderboard" / "entries"
+CHECKOUT = Path(__file__).parents[2] / "leaderboard"
+ENTRIES = (CHECKOUT if CHECKOUT.is_dir() else Path("leaderboard")) / "entries"
+"""In the checkout; of an installed package, which has none, in the working folder."""
 
 
 def entry_files(folder: Path = ENTRIES) -> list[str]:

@@ -28,7 +28,7 @@ from pmqbench.workflow.reports import Reports
 TOLD = ("code", "git_commit", "versions", "kernels", "machine", "processor", "device", "threads")
 
 
-def submit(suite: Suite, target: str, row: str, by: str, link: str, folder: Path = ENTRIES) -> Path:
+def submit(suite: Suite, target: str, row: str, by: str, link: str, *, with_code: bool = True, folder: Path = ENTRIES) -> Path:
     """Checks a row's results and writes its entry, whole or not at all.
 
     Args:
@@ -36,6 +36,7 @@ def submit(suite: Suite, target: str, row: str, by: str, link: str, folder: Path
         target: the report that has the row; "all" for the default one.
         row: "merge", "merge/quantizer/bits" or "merge/quantizer/bits/group size".
         by, link: who sends it in, and where more is to be found ("" for nowhere).
+        with_code: whether methods of this checkout are, or are to become, part of the project.
         folder: where entries lie.
 
     Returns:
@@ -46,7 +47,7 @@ def submit(suite: Suite, target: str, row: str, by: str, link: str, folder: Path
     """
     layout = Layout(suite)
     models = models_of_row(layout, Reports(layout).target(target).report, row)
-    entry = entry_of(layout, models, submitter(by, link))
+    entry = entry_of(layout, models, submitter(by, link), with_code)
     path = folder / f"{slug_of(entry)}.json"
     check_entry(entry, str(path))
     for file, other in read_entries(entry_files(folder))[0].items():
@@ -86,8 +87,8 @@ def row_name(model: Model) -> str:
     return "/".join(map(str, [names["merge"], *([names["quantizer"], *grid] if model.quantizer else [])]))
 
 
-def entry_of(layout: Layout, models: Sequence[Model], submitted: Submitter) -> Entry:
-    """The entry of a row's models."""
+def entry_of(layout: Layout, models: Sequence[Model], submitted: Submitter, with_code: bool) -> Entry:
+    """The entry of a row's models; methods of other packages are without their code anyway."""
     first, suite = models[0], layout.suite
     made = manifest(layout.merged_model(first.merge))
     methods = {
@@ -104,7 +105,7 @@ def entry_of(layout: Layout, models: Sequence[Model], submitted: Submitter) -> E
         "suite": suite.name,
         **first.names,
         "submitted": submitted.model_dump(mode="json"),
-        "code_included": all(own),
+        "code_included": with_code and all(own),
         "recipe": {"model": first.id.partition("/seed-")[0], **recipe},
         "checkpoints": {name: made["inputs"][name] for name in ("base", *layout.tasks)},
         "tasks": {

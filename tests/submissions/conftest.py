@@ -116,7 +116,7 @@ def here(results, monkeypatch):
 @pytest.fixture
 def sent(suite, here, tmp_path):
     """`sent(row)` -> the file of the entry of a local row, which `make submit` wrote."""
-    return lambda row: submit(suite, "all", row, "Ada Lovelace", "https://example.org/ada", tmp_path / "entries")
+    return lambda row: submit(suite, "all", row, "Ada Lovelace", "https://example.org/ada", folder=tmp_path / "entries")
 
 
 def changed(path, change):

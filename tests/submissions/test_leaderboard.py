@@ -242,11 +242,19 @@ def test_submit_answers_what_it_cannot_write(suite, sent, tmp_path, monkeypatch)
         ("ta/gptq/2", "Ada", "ftp://x", "LINK: URL scheme should be"),
     ):
         with pytest.raises(PMQError, match=why):
-            submit(suite, "all", row_name, by, link, path.parent)
+            submit(suite, "all", row_name, by, link, folder=path.parent)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"results/merged/.*manifest\.json: there is no such file\. Run the suite first"):
-        submit(suite, "all", "ta/gptq/2", "Ada", "", path.parent)
+        submit(suite, "all", "ta/gptq/2", "Ada", "", folder=path.parent)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_method_of_ones_own_checkout_can_stay_there(suite, here, join, tmp_path):
+    path = submit(suite, "all", "ta/epmq/4", "Ada", "", with_code=False, folder=tmp_path)
+    changed(path, unknown)
+    joint = join([path], {})
+    assert joint.refused == {}
+    assert row(joint.table, rank="1")["origin"] == "not regenerated"
 
 
 def test_the_documents_way_without_code_makes_an_entry_that_is_taken(sent, join, tmp_path, monkeypatch):

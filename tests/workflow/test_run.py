@@ -178,6 +178,7 @@ def test_the_pages_command_makes_what_is_missing_of_a_row(edited):
 
 
 def test_the_joint_leaderboard_is_written_below_results_and_the_checkout_stays_as_it_is(edited):
+    (edited.source / "leaderboard").mkdir()
     told = submit(edited, "ta/gptq/4")
     told |= {"quantizer": "secret", "code_included": False}
     told["recipe"] |= {"model": None, "quantizer": {"method": "secret"}}
