@@ -233,6 +233,16 @@ def test_one_model_or_one_name_twice_is_refused(third_party, sent, join):
         assert why in joint.refused[str(second)]
 
 
+def test_what_confirms_a_row_counts_once_too(sent, join):
+    first = sent("ta/gptq/4")
+    second = first.with_name("second.json")
+    shutil.copy(first, second)
+    changed(second, lambda told: told.update(submitted={"by": "Eve", "date": "2030-01-01"}))
+    joint = join([second, first])
+    assert joint.refused == {str(second): f"recipe: is the model of {first}. Send it in once."}
+    assert row(joint.table, origin="confirmed")["submitted_by"] == "Ada Lovelace"
+
+
 def test_submit_answers_what_it_cannot_write(suite, sent, tmp_path, monkeypatch):
     path = sent("ta/gptq/4")
     for row_name, by, link, why in (
