@@ -267,6 +267,16 @@ def test_a_method_of_ones_own_checkout_can_stay_there(suite, here, join, tmp_pat
     assert row(joint.table, rank="1")["origin"] == "not regenerated"
 
 
+def test_a_method_of_another_package_is_without_its_code(sent, join, monkeypatch):
+    path = sent("ta/gptq/4")
+    for module in ("checks", "submit"):
+        monkeypatch.setattr(f"pmqbench.submissions.{module}.OWN", "pmqbench.merging.")  # so quantizers are another package's
+    joint = join([path])
+    assert joint.refused[str(path)].startswith('recipe.quantizer: "gptq" is a method of another package')
+    for name, included in {"ta/gptq/2": False, "ta": True}.items():
+        assert json.loads(sent(name).read_text())["code_included"] is included
+
+
 def test_the_documents_way_without_code_makes_an_entry_that_is_taken(sent, join, tmp_path, monkeypatch):
     page = (ROOT / "docs/submitting.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
