@@ -16,8 +16,10 @@ def name_log(log: list[str]) -> None:
     Args:
         log: Snakemake's own log files.
     """
+    from snakemake.logging import logger  # in line with what it says of the jobs
+
     paths = [os.path.relpath(path) for path in log]
-    sys.stderr.write(f"Log: {', '.join(paths)}; of each job: results/logs/\n")
+    logger.info(f"Log: {', '.join(paths)}; of each job: results/logs/")
 
 
 def show_leaderboards(dag: Any) -> None:
