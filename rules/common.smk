@@ -5,7 +5,11 @@ import sys
 from pmqbench.config import load_checked
 from pmqbench.errors import PMQError
 from pmqbench.workflow.evaluations import Evaluations
-from pmqbench.workflow.hooks import list_failures, show_leaderboards
+from pmqbench.workflow.hooks import (
+    list_failures,
+    name_log,
+    show_leaderboards,
+)
 from pmqbench.workflow.layout import (
     EVALUATIONS,
     EXPORTED,
@@ -41,6 +45,7 @@ JOB_THREADS = 1 if SMALL else max(1, workflow.cores or 1)
 onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+    name_log(log)
 
 
 wildcard_constraints:
