@@ -32,6 +32,14 @@ def parser() -> argparse.ArgumentParser:
     comparing.add_argument("before", type=Path, metavar="A", help="folder of a report: results/suites/mini")
     comparing.add_argument("after", type=Path, metavar="B", help="folder of another report on the same tasks")
     comparing.set_defaults(run=compare)
+    submitting = commands.add_parser("submit", help="write a row of a suite's leaderboard as a file to send in")
+    submitting.add_argument("config", metavar="CONFIG", help="the suite's config file")
+    submitting.add_argument("row", metavar="ROW", help="merge, merge/quantizer/bits or merge/quantizer/bits/group size")
+    submitting.add_argument("--by", required=True, metavar="NAME", help="who sends it in")
+    submitting.add_argument("--link", default="", metavar="URL", help="where more about it is to be found")
+    submitting.add_argument("--target", default="all", help="target whose leaderboard has the row (default: %(default)s)")
+    submitting.add_argument("--without-code", action="store_true", help="its methods will not be part of the project")
+    submitting.set_defaults(run=submit)
     return top
 
 
@@ -46,6 +54,17 @@ def compare(given: argparse.Namespace) -> None:
     from pmqbench.reporting.changes import changes, print_changes, read_records
 
     print_changes(changes(read_records(given.before), read_records(given.after)))
+
+
+def submit(given: argparse.Namespace) -> None:
+    """Writes an entry, and says what to do with it."""
+    from pmqbench.config import load_checked
+    from pmqbench.config_files import read_config
+    from pmqbench.submissions.submit import submit as write_entry
+
+    suite = load_checked(read_config(given.config), [given.config])
+    path = write_entry(suite, given.target, given.row, given.by, given.link, with_code=not given.without_code)
+    print(f"{path}: written and checked. `make leaderboard` shows it; to send it in, commit it and open a pull request.")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import sys
 
 from pmqbench.config import load_checked
 from pmqbench.errors import PMQError
+from pmqbench.submissions.folder import entry_files
 from pmqbench.workflow.evaluations import Evaluations
 from pmqbench.workflow.hooks import (
     list_failures,
@@ -11,6 +12,7 @@ from pmqbench.workflow.hooks import (
     show_leaderboards,
 )
 from pmqbench.workflow.layout import (
+    DATA,
     EVALUATIONS,
     EXPORTED,
     MERGED,

@@ -203,7 +203,10 @@ rule track_runs:
 
 rule join_leaderboards:
     input:
-        REPORTS.leaderboards(),
+        leaderboards=REPORTS.leaderboards("leaderboard.csv"),
+        comparisons=REPORTS.leaderboards("comparisons.csv"),
+        records=REPORTS.leaderboards("records.parquet"),
+        entries=entry_files(),
     output:
         csv="results/leaderboard.csv",
         markdown="results/leaderboard.md",
@@ -213,7 +216,8 @@ rule join_leaderboards:
     conda:
         "../envs/pmqbench.yaml"
     params:
-        made_of=REPORTS.leaderboards(),
+        data=DATA,
+        made_of=[REPORTS.leaderboards("leaderboard.csv"), entry_files()],
         code=REPORTS.page_code("join_leaderboards"),
     script:
         "../scripts/join_leaderboards.py"

@@ -203,10 +203,10 @@ class Reports:
         """Input function of a target's rule; the error of a target that the suite lacks comes when it is asked for."""
         return lambda wildcards: self.shown(self.folder(target))
 
-    def leaderboards(self) -> list[str]:
-        """Leaderboards of this suite's default target and of every other report that exists."""
-        found = {path.as_posix() for path in Path(REPORTS).glob("*/leaderboard.csv")}
-        return sorted({f"{self.default}/leaderboard.csv", *found})
+    def leaderboards(self, name: str) -> list[str]:
+        """A file of the default target's report of this suite, and of every other report that has a leaderboard."""
+        found = {path.parent.as_posix() for path in Path(REPORTS).glob("*/leaderboard.csv")}
+        return [f"{folder}/{name}" for folder in sorted({self.default, *found})]
 
     # --- export
 

@@ -297,13 +297,15 @@ def test_terminal_names_the_files_that_exist(written, capsys):
 
 
 def test_joint_leaderboard(tmp_path, written):
-    joint = join_suites({"mini": written / "leaderboard.csv", "other": written / "leaderboard.csv"})
-    assert list(joint.columns) == ["suite", *COLUMNS.split(",")[:-4]]
-    assert len(joint) == 2 * 35
+    joint = join_suites({"mini": written, "other": written}, [], tmp_path)
+    names = COLUMNS.split(",")[:-4]
+    assert list(joint.table.columns) == ["suite", *names[:5], "origin", *names[5:], "submitted_by", "link", "entry"]
+    assert len(joint.table) == 2 * 35
+    assert set(joint.table["origin"]) == {"here"}
     write_leaderboards(joint, tmp_path / "all.csv", tmp_path / "all.md")
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "all.csv", dtype=str, keep_default_na=False), joint)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "all.csv", dtype=str, keep_default_na=False), joint.table)
     with pytest.raises(DataError, match="no suite"):
-        join_suites({})
+        join_suites({}, [], tmp_path)
 
 
 def test_excerpt_hides_no_quantizer(written):

@@ -43,6 +43,16 @@ DEFINED = (
     ),
     Column("bits", "Bits per weight of the quantized layers.", ascending=True, brief=True),
     Column("group_size", "Inputs per scale; channel: one scale per output channel.", ascending=True),
+    Column(
+        "origin",
+        "here: computed in this checkout; confirmed: so too, and a result sent in says the same; submitted: sent in, with code "
+        "that is part of this project; not regenerated: sent in without its code, so nobody can compute it again.",
+        ascending=True,
+        brief=True,
+    ),
+    Column("submitted_by", "Who sent the result in.", ascending=True),
+    Column("link", "Where more about that is to be found.", ascending=True, extra=True),
+    Column("entry", "The file that was sent in: outcomes, recipe, provenance.", ascending=True, extra=True),
     Column("seeds", "Calibration seeds; 1 where no seed enters."),
     Column("average", "Unweighted mean over tasks, in percent, then over seeds; in grey its 95 % interval.", brief=True),
     Column("ci_low", "Lower end of the 95 % interval: bootstrap over test examples and calibration seeds."),
