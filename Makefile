@@ -20,7 +20,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 .DEFAULT_GOAL := run
 .PHONY: run show unlock test lint report leaderboard submit readme export ui clean help install
 
-run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full, ablations or methods for more
+run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full, ablations, seeds or methods for more
 	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(wildcard config/*.yaml))"; exit 2; }
 	@$(FOLDER) > /dev/null
 	@$(call RUN,$(TARGET))

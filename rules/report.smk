@@ -181,6 +181,38 @@ rule answer_ablations:
         "../scripts/answer_ablations.py"
 
 
+rule compare_training_seeds:
+    input:
+        TRAINING_SEEDS.record_files,
+    output:
+        records=f"{TRAINING_SEEDS.folder}/records.parquet",
+        csv=f"{TRAINING_SEEDS.folder}/variance.csv",
+        differences=f"{TRAINING_SEEDS.folder}/differences.csv",
+        markdown=report(
+            f"{TRAINING_SEEDS.folder}/variance.md",
+            category="Training seeds",
+            caption="../docs/captions/variance.rst",
+        ),
+        svg=report(
+            f"{TRAINING_SEEDS.folder}/variance.svg",
+            category="Training seeds",
+            caption="../docs/captions/plots.rst",
+        ),
+        png=f"{TRAINING_SEEDS.folder}/variance.png",
+    log:
+        f"results/logs/compare_training_seeds/{SUITE.name}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        suite=SUITE.name,
+        tasks=list(LAYOUT.tasks),
+        reference=SUITE.reference,
+        rows=TRAINING_SEEDS.rows,
+        code=REPORTS.code("compare_training_seeds"),
+    script:
+        "../scripts/compare_training_seeds.py"
+
+
 rule track_runs:
     input:
         records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",

@@ -25,7 +25,7 @@ from pmqbench.errors import DataError, PMQError
 from pmqbench.files import read_json
 from pmqbench.reporting.columns import COLUMNS
 from pmqbench.reporting.published import tally
-from pmqbench.reporting.verdicts import clear_verdicts, marked_rank, read_pairs, verdict_sentence
+from pmqbench.reporting.verdicts import REFERENCE, clear_verdicts, marked_rank, read_pairs, verdict_sentence
 
 Row = Mapping[str, str]
 
@@ -49,12 +49,15 @@ MEANINGS = {
 }
 FILES = ("report.html", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "reproduction.md", "plots")
 PAGE = "leaderboard.html"
+SENTENCES = "differences.csv"
 TEXT = ("merge", "quantizer")
 ALL = "`make show`: all"
 
 
 def show(report: Path, every: bool = False, console: Console | None = None) -> None:
     """Prints a report's leaderboard, what to know of it, its warnings, and what to open next.
+
+    Of a report on training seeds, which has no leaderboard, prints what they say to the differences to the reference.
 
     Args:
         report: the report's folder.
@@ -65,6 +68,10 @@ def show(report: Path, every: bool = False, console: Console | None = None) -> N
     if not console.is_terminal:
         console.width = WIDTH
     width = min(WIDTH, console.width)
+    if (report / SENTENCES).is_file():
+        said = [row["sentence"] for row in read_pairs(report / SENTENCES) if every or row["against"] == REFERENCE]
+        console.print("\n".join([*said, f"Open {report}/variance.md."]), soft_wrap=True, highlight=False, markup=False)
+        return
     rows = read_rows(report / "leaderboard.csv")
     verdicts, warnings = read_pairs(report / "comparisons.csv"), read_json(report / "warnings.json")
     told = everything_told(verdicts, warnings, width) if every else briefly_told(verdicts, warnings, width)

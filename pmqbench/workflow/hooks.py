@@ -9,6 +9,8 @@ from typing import Any
 
 from pmqbench.workflow.failures import failure_list
 
+RANKING = ("rank_models", "compare_training_seeds")
+
 
 def name_log(log: list[str]) -> None:
     """Says where everything is written that the screen does not show.
@@ -23,14 +25,14 @@ def name_log(log: list[str]) -> None:
 
 
 def show_leaderboards(dag: Any) -> None:
-    """Prints the leaderboard of every report that was ranked in this run.
+    """Prints the leaderboard of every report that was ranked in this run, and what training seeds say if they were compared.
 
     Args:
         dag: Snakemake's graph of jobs.
     """
     from pmqbench.reporting.terminal import show
 
-    ranked = {Path(job.output.csv).parent for job in dag.finished_jobs if job.rule.name == "rank_models"}
+    ranked = {Path(job.output.csv).parent for job in dag.finished_jobs if job.rule.name in RANKING}
     for report in sorted(ranked):
         show(report)
 

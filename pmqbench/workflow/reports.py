@@ -66,7 +66,12 @@ class Reports:
 
     def record_rows(self, wildcards: Any) -> list[dict[str, Any]]:
         """Every record of a report with the suite's names of its recipes."""
-        return [{"path": path, **model.names} for model in self._models(wildcards) for path in self.layout.record_files(model)]
+        return self.record_rows_of(self.layout.targets[wildcards.report])
+
+    def record_rows_of(self, target: Target) -> list[dict[str, Any]]:
+        """The same of a target."""
+        models = self.layout.models_of(target)
+        return [{"path": path, **model.names} for model in models for path in self.layout.record_files(model)]
 
     def layer_rows(self, wildcards: Any) -> list[dict[str, Any]]:
         """Every quantized model's layer records with its names."""
@@ -148,6 +153,8 @@ class Reports:
         """A target of the suite by the name of its rule: the default one is `all`."""
         suite = self.layout.suite
         known = {"all" if target == "default" else target: found for target, found in suite.targets.items()}
+        if suite.by_training_seed:  # which all have one report
+            known["seeds"] = next(iter(suite.by_training_seed.values())).targets["default"]
         if name not in known:
             what = f'suite {suite.name} has no target "{name}"; it has: {", ".join(known)}.'
             raise ConfigError(what, where="targets", remedy="Add it to the config, or choose one of these.")
