@@ -147,7 +147,6 @@ rule plot_comparison:
         "../envs/pmqbench.yaml"
     params:
         tasks=list(LAYOUT.tasks),
-        bits=LAYOUT.pairs[0][1].method.bits,
         code=REPORTS.plot_code(),
     script:
         "../scripts/plot_comparison.py"
