@@ -95,7 +95,7 @@ rule write_page:
         report="{report}",
         tasks=list(LAYOUT.tasks),
         models=REPORTS.index_rows,
-        configfiles=REPORTS.config_files(workflow.configfiles),
+        command=REPORTS.command(workflow.main_snakefile, workflow.configfiles, workflow.config_settings.config),
         code=REPORTS.page_code("write_page"),
     script:
         "../scripts/write_page.py"

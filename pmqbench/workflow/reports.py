@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -186,11 +187,24 @@ class Reports:
         """Hash of the code of a stage that writes a page, with the page's templates, styles and scripts."""
         return hash8([self.code(script), *(path.read_text(encoding="utf-8") for path in sorted(PAGE_ASSETS.iterdir()))])
 
-    def config_files(self, configfiles: Iterable[str | Path]) -> list[str]:
-        """Config files as one would name them in the folder that Snakemake works in."""
+    def command(self, snakefile: str | Path, configfiles: Iterable[str | Path], changes: Mapping[str, Any]) -> list[str]:
+        """How Snakemake is called in the folder that it works in, up to the files it is to make.
+
+        Args:
+            snakefile: the main one.
+            configfiles: those that were read.
+            changes: keys of the config that were given on the command line.
+        """
         here = Path.cwd()
-        paths = [Path(path).resolve() for path in configfiles]
-        return [(path.relative_to(here) if path.is_relative_to(here) else path).as_posix() for path in paths]
+
+        def named(path: str | Path) -> str:
+            whole = Path(path).resolve()
+            return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
+
+        elsewhere = [] if named(snakefile) == "Snakefile" else ["--snakefile", named(snakefile)]
+        changed = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+        files = ["--configfile", *map(named, configfiles)]
+        return ["snakemake", *elsewhere, "--cores", "all", *files, *(["--config", *changed] if changed else []), "--"]
 
     def shown(self, folder: str) -> list[str]:
         """Everything a report shows."""
