@@ -78,7 +78,9 @@ class Browser:
         """Moves the mouse to where the first such element is; returns that place."""
         find = f"document.querySelector({json.dumps(selector)})"
         self.run(f"{find}.scrollIntoView({{block: 'center', inline: 'center'}})")
-        self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")  # events of scrolling are over
+        self.run(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )  # events of scrolling are over
         box = self.run(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({find}.getBoundingClientRect())")
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
         return box[0], box[1]

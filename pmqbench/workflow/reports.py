@@ -202,7 +202,7 @@ class Reports:
             return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
 
         elsewhere = [] if named(snakefile) == "Snakefile" else ["--snakefile", named(snakefile)]
-        changed = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+        changed = [f"{key}={argument(value)}" for key, value in changes.items()]
         files = ["--configfile", *map(named, configfiles)]
         return ["snakemake", *elsewhere, "--cores", "all", *files, *(["--config", *changed] if changed else []), "--"]
 
@@ -263,3 +263,10 @@ class Reports:
 
     def _exported(self, model: Model) -> str:
         return model.folder.replace(QUANTIZED, EXPORTED, 1)
+
+
+def argument(value: Any) -> str:
+    """A value of the config as Snakemake reads it from the command line."""
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)

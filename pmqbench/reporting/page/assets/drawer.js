@@ -136,10 +136,10 @@ function fileLink(path) {
 
 function fileTable(files) {
   const lines = files.flatMap(({ seed, folder, records, exported }) => [
-    [seed === null ? "model" : `model, seed ${seed}`, [`${folder}/`]],
-    ["records", records],
-    ...(exported ? [["export, once made by snakemake export", [`${exported}/`]]] : []),
+    [seed === null ? "model" : `model, seed ${seed}`, [fileLink(`${folder}/`)]],
+    ["records", records.map(fileLink)],
+    ...(exported ? [["snakemake export writes", [exported]]] : []),
   ]);
-  const paths = (found) => found.map((path) => element("div", {}, fileLink(path)));
-  return element("dl", { id: "files" }, ...lines.flatMap(([name, found]) => [element("dt", {}, name), element("dd", {}, ...paths(found))]));
+  const described = ([name, paths]) => [element("dt", {}, name), element("dd", {}, ...paths.map((path) => element("div", {}, path)))];
+  return element("dl", { id: "files" }, ...lines.flatMap(described));
 }
