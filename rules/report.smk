@@ -95,6 +95,7 @@ rule write_page:
         report="{report}",
         tasks=list(LAYOUT.tasks),
         models=REPORTS.index_rows,
+        beside=REPORTS.beside_page,
         command=REPORTS.command(workflow.main_snakefile, workflow.configfiles, workflow.config_settings.config),
         code=REPORTS.page_code("write_page"),
     script:

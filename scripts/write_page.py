@@ -21,6 +21,7 @@ def main(job):
         summary,
         gather_details(records, read_table(job.input.layers), summary, files),
         command=job.params.command,
+        beside=[*job.params.beside, "report.html"],
         warnings=read_json(job.input.warnings),
         sentence=verdict_sentence(read_pairs(job.input.comparisons)),
     )

@@ -213,6 +213,13 @@ class Reports:
         names += ["reproduction.csv", "reproduction.md"] if self.published else []
         return [*(f"{folder}/{name}" for name in names), *self.drawn(folder)]
 
+    def beside_page(self, wildcards: Any) -> list[str]:
+        """Tables beside a report's page, and the folders of its figures, as the page links to them."""
+        folder = Path(REPORTS, wildcards.report)
+        files = [Path(path).relative_to(folder) for path in self.shown(folder.as_posix())]
+        tables = [path.name for path in files if path.suffix in (".csv", ".md") and len(path.parts) == 1]
+        return [*tables, *dict.fromkeys(f"{path.parent.as_posix()}/" for path in files if len(path.parts) > 1)]
+
     def target_files(self, target: str) -> Callable[[Any], list[str]]:
         """Input function of a target's rule; the error of a target that the suite lacks comes when it is asked for."""
         return lambda wildcards: self.shown(self.folder(target))

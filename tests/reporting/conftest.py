@@ -188,6 +188,7 @@ def report(tmp_path_factory, layers, tasks):
         summary,
         gather_details(records, layers(), summary, files),
         command=["snakemake", "--cores", "all", "--configfile", "config/mini.yaml", "--"],
+        beside=["leaderboard.csv", "plots/", "report.html"],
         warnings=warnings,
         sentence="Said.",
     )

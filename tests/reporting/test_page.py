@@ -88,6 +88,8 @@ def test_the_page_of_all_suites_links_to_theirs(report):
     page = render_page(contents)
     assert 'href="suites/mini/leaderboard.html"' in page
     assert "index.csv" not in page
+    assert 'href="leaderboard.md"' in page
+    assert 'href="report.html"' in render_page(report.contents)
 
 
 def test_index_leads_from_rows_to_files(tmp_path, report):

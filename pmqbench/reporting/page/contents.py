@@ -35,6 +35,7 @@ def suite_contents(
     details: Details,
     *,
     command: Sequence[str],
+    beside: Sequence[str],
     warnings: Sequence[Mapping[str, str]],
     sentence: str,
 ) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def suite_contents(
         summary: of its records.
         details: of its rows.
         command: that makes the report's files, as words, up to their names.
+        beside: files and folders in the page's folder to link to.
         warnings: of the report.
         sentence: what its comparisons say.
     """
@@ -62,6 +64,7 @@ def suite_contents(
         "provenances": details.provenances,
         "layers": details.layers,
         "command": shlex.join(command),
+        "beside": list(beside),
         "warnings": list(warnings),
         "sentence": sentence,
     }
@@ -77,7 +80,8 @@ def joint_contents(table: Table, pages: Mapping[str, str]) -> dict[str, Any]:
     header, rows = table
     rank = header.index("rank")
     references = [number for number, row in enumerate(rows) if not row[rank]]
-    return {**plain_contents("all suites", table), "references": references, "pages": dict(pages)}
+    beside = ["leaderboard.csv", "leaderboard.md"]
+    return {**plain_contents("all suites", table), "references": references, "pages": dict(pages), "beside": beside}
 
 
 def plain_contents(report: str, table: Table, tasks: Sequence[str] = ()) -> dict[str, Any]:
