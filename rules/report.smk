@@ -95,7 +95,8 @@ rule write_page:
         report="{report}",
         tasks=list(LAYOUT.tasks),
         models=REPORTS.index_rows,
-        configfiles=REPORTS.config_files(workflow.configfiles),
+        beside=REPORTS.beside_page,
+        command=REPORTS.command(workflow.main_snakefile, workflow.configfiles, workflow.config_settings.config),
         code=REPORTS.page_code("write_page"),
     script:
         "../scripts/write_page.py"
@@ -147,7 +148,6 @@ rule plot_comparison:
         "../envs/pmqbench.yaml"
     params:
         tasks=list(LAYOUT.tasks),
-        bits=LAYOUT.pairs[0][1].method.bits,
         code=REPORTS.plot_code(),
     script:
         "../scripts/plot_comparison.py"
