@@ -20,7 +20,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 .DEFAULT_GOAL := run
 .PHONY: run show unlock test lint report leaderboard submit readme export ui clean help install
 
-run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full, ablations or methods for more
+run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full, ablations, seeds or methods for more
 	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(wildcard config/*.yaml))"; exit 2; }
 	@$(FOLDER) > /dev/null
 	@$(call RUN,$(TARGET))
@@ -73,7 +73,7 @@ install: $(INSTALLED)
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pmqbench.workflow.install requirements.lock $(VENV)/install.log
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	touch $@
 

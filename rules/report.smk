@@ -95,7 +95,8 @@ rule write_page:
         report="{report}",
         tasks=list(LAYOUT.tasks),
         models=REPORTS.index_rows,
-        configfiles=REPORTS.config_files(workflow.configfiles),
+        beside=REPORTS.beside_page,
+        command=REPORTS.command(workflow.main_snakefile, workflow.configfiles, workflow.config_settings.config),
         code=REPORTS.page_code("write_page"),
     script:
         "../scripts/write_page.py"
@@ -147,7 +148,6 @@ rule plot_comparison:
         "../envs/pmqbench.yaml"
     params:
         tasks=list(LAYOUT.tasks),
-        bits=LAYOUT.pairs[0][1].method.bits,
         code=REPORTS.plot_code(),
     script:
         "../scripts/plot_comparison.py"
@@ -179,6 +179,38 @@ rule answer_ablations:
         code=REPORTS.code("answer_ablations"),
     script:
         "../scripts/answer_ablations.py"
+
+
+rule compare_training_seeds:
+    input:
+        TRAINING_SEEDS.record_files,
+    output:
+        records=f"{TRAINING_SEEDS.folder}/records.parquet",
+        csv=f"{TRAINING_SEEDS.folder}/variance.csv",
+        differences=f"{TRAINING_SEEDS.folder}/differences.csv",
+        markdown=report(
+            f"{TRAINING_SEEDS.folder}/variance.md",
+            category="Training seeds",
+            caption="../docs/captions/variance.rst",
+        ),
+        svg=report(
+            f"{TRAINING_SEEDS.folder}/variance.svg",
+            category="Training seeds",
+            caption="../docs/captions/plots.rst",
+        ),
+        png=f"{TRAINING_SEEDS.folder}/variance.png",
+    log:
+        f"results/logs/compare_training_seeds/{SUITE.name}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        suite=SUITE.name,
+        tasks=list(LAYOUT.tasks),
+        reference=SUITE.reference,
+        rows=TRAINING_SEEDS.rows,
+        code=REPORTS.code("compare_training_seeds"),
+    script:
+        "../scripts/compare_training_seeds.py"
 
 
 rule track_runs:

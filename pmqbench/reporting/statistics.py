@@ -26,7 +26,7 @@ import pandas as pd
 from pmqbench.errors import DataError, did_you_mean
 from pmqbench.reporting.bootstrap import REPLICATES, interval, seed_weights
 from pmqbench.reporting.entries import Runs, arrange, bootstrap_examples, example_covariance, task_outcomes
-from pmqbench.reporting.inference import holm, t_interval
+from pmqbench.reporting.inference import combined_error, holm, t_interval
 from pmqbench.reporting.verdicts import ABOVE, BEST, BETTER, FULL_PRECISION, LEVEL, REFERENCE, UNCLEAR, WORSE
 
 REFERENCE_KINDS = ("base", "expert")
@@ -207,14 +207,23 @@ def compare(summary: Summary, reference: str) -> pd.DataFrame:
     Raises:
         DataError: no entry has that quantizer.
     """
-    entries = summary.entries
+    pairs = comparable(summary.entries, reference)
+    return pd.concat([compare_pairs(summary, against, found) for against, found in pairs.items()], ignore_index=True)
+
+
+def comparable(entries: pd.DataFrame, reference: str) -> dict[str, list[tuple[int, int]]]:
+    """REFERENCE and FULL_PRECISION -> numbers of each quantized entry and of the one that `compare` compares it with.
+
+    Raises:
+        DataError: no entry has the quantizer `reference`.
+    """
     quantized = entries[entries["kind"] == "quantized"]
     names = set(quantized["quantizer"])
     if reference not in names:
         raise DataError(f'no quantizer "{reference}" to compare with.', remedy=did_you_mean(reference, names))
     grid = entries[["merge", "bits", "group_size"]].fillna(0).apply(tuple, axis=1)
     named, merged = (entries["quantizer"] == reference), entries["kind"] == "merged"
-    pairs = {
+    return {
         against: [
             (number, other)
             for number in quantized.index
@@ -223,7 +232,6 @@ def compare(summary: Summary, reference: str) -> pd.DataFrame:
         ]
         for against, chosen, key in ((REFERENCE, named, grid), (FULL_PRECISION, merged, entries["merge"]))
     }
-    return pd.concat([compare_pairs(summary, against, found) for against, found in pairs.items()], ignore_index=True)
 
 
 def compare_ranked(summary: Summary) -> pd.DataFrame:
@@ -290,7 +298,4 @@ def paired_seed_error(first: SeedAverages, second: SeedAverages) -> tuple[float,
     """
     shared = first.keys() & second.keys()
     parts = [{seed: first[seed] - second[seed] for seed in shared}] if shared else [first, second]
-    errors = [seed_error(part) for part in parts]
-    error = float(np.hypot(*errors) if len(errors) == 2 else errors[0])
-    shares = sum((one / error) ** 4 / (len(part) - 1) for one, part in zip(errors, parts, strict=True) if error > 0 and one > 0)
-    return error, 1 / shares if shares else float("inf")
+    return combined_error([seed_error(part) for part in parts], [len(part) - 1 for part in parts])
