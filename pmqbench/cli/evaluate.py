@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from math import hypot
 from pathlib import Path
-from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING, Any
 
 from pmqbench.cli import arguments
@@ -95,17 +93,20 @@ def print_records(records: Sequence[Record]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from pmqbench.records import mean_of
+
     screen = Table("task", "metric", box=SIMPLE_HEAD, show_edge=False)
     for heading in ("value", "95 % interval", "examples"):
         screen.add_column(heading, justify="right", no_wrap=True)
     for record in records:
         screen.add_row(record.task, record.metric, *_shown(record.value, record.standard_error), str(record.n))
     if len(records) > 1:
-        error = hypot(*(record.standard_error for record in records)) / len(records)
-        screen.add_row("average", "", *_shown(fmean(record.value for record in records), error), "")
+        screen.add_row("average", "", *_shown(*mean_of(records)), "")
     Console().print(screen)
 
 
 def _shown(value: float, error: float) -> tuple[str, str]:
-    half = NormalDist().inv_cdf(0.975) * error
-    return f"{100 * value:z.2f}", f"{100 * (value - half):z.2f} … {100 * (value + half):z.2f}"
+    from pmqbench.records import interval
+
+    low, high = interval(value, error)
+    return f"{100 * value:z.2f}", f"{100 * low:z.2f} … {100 * high:z.2f}"

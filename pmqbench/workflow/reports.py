@@ -242,10 +242,10 @@ class Reports:
         return [file for name, files in inputs.items() if name.endswith("_records") for file in files]
 
     def export_plan(self, wildcards: Any, output: Any) -> dict[str, Any]:
-        """Folders and names."""
-        folder = f"{EXPORTED}/{wildcards.exported}"
-        base = {"base": self.layout.base, "tasks": list(self.layout.tasks)}
-        return {"family": self.layout.suite.family, "folder": folder, **base}
+        """Folders, suite and tasks."""
+        suite, folder = self.layout.suite, f"{EXPORTED}/{wildcards.exported}"
+        tasks = [task.describe() for task in suite.tasks]
+        return {"family": suite.family, "suite": suite.name, "folder": folder, "base": self.layout.base, "tasks": tasks}
 
     def _exported(self, model: Model) -> str:
         return model.folder.replace(QUANTIZED, EXPORTED, 1)

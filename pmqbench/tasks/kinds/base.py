@@ -33,6 +33,7 @@ class Task(ABC):
         suffix: of its splits' files.
         takes: what its source must yield, IMAGES or TEXTS.
         has_data: whether there are examples at all.
+        hub_task: what the Hugging Face hub calls such a task, for model cards.
         name: as configs and paths have it.
         source: the data source and its options, {"name": ..., ...}.
         test_examples: size of the published test split, or None; another size is worth a warning.
@@ -41,6 +42,7 @@ class Task(ABC):
     suffix: ClassVar[str]
     takes: ClassVar[str]
     has_data: ClassVar[bool] = True
+    hub_task: ClassVar[str]
 
     name: str
     source: Annotated[

@@ -19,6 +19,7 @@ class TaskWithoutData(Task):
     suffix = ""
     takes = "nothing"
     has_data = False
+    hub_task = "other"
 
     source: dict[str, Any] = field(default_factory=dict)
 
