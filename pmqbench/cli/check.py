@@ -1,12 +1,13 @@
-"""`pmqbench check`: a suite's config, without running anything."""
+"""`pmqbench check`: a config checked before Snakemake reads it, and answered by file and line: its own reader knows neither."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from pmqbench.check import check
 from pmqbench.cli import arguments
+from pmqbench.config import load_checked
+from pmqbench.config_files import merged, read_file
 
 
 def add_to(commands: Any) -> None:
@@ -23,6 +24,6 @@ def add_to(commands: Any) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Says that the configs can be used, if so."""
-    check(given.configs)
+    """Says that the configs, laid on top of each other, can be used, if so."""
+    load_checked(merged([read_file(path).value for path in given.configs]), given.configs)
     print(f"{', '.join(given.configs)}: can be used")
