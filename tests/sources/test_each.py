@@ -23,10 +23,7 @@ def config(tmp_path):
         "suite": "s",
         "family": "bert",
         "base": {"source": "local", "path": str(tmp_path / "base")},
-        "experts": {
-            "source": "each",
-            "of": {"fruit": {"source": "local", "path": str(tmp_path / "fruit")}, "weather": dict(HUB)},
-        },
+        "experts": {"source": "each", "of": {"fruit": fruit, "weather": dict(HUB)}},
         "tasks": [{"name": name, "kind": "no_data", "source": {}} for name in ("fruit", "weather")],
         "merges": {"ta": {"method": "task_arithmetic"}},
         "quantizers": {"rtn": {"method": "rtn"}},
