@@ -117,7 +117,7 @@ class Pipeline:
     def export(self, model: Model) -> str:
         """Writes a quantized model as stock transformers loads it, its card without accuracies; returns the folder."""
         reports, known = Reports(self.layout), Wildcards(fromdict={"exported": model.id.removeprefix("quantized/")})
-        inputs = {name: [] if name.endswith("_records") else files for name, files in reports.export_inputs(known).items()}
+        inputs = reports.export_sources(model)
         self._run(export_model, reports.export_plan, self.layout.code("export_model"), known, inputs)
         return reports.export_plan(known, None)["folder"]
 

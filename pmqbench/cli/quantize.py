@@ -68,4 +68,5 @@ def run(given: argparse.Namespace) -> None:
         pipeline.merge(merge)
         model = pipeline.quantize(merge, quantizer)
         deliver(pipeline.export(model) if given.export else model.folder)
-    print(f"{given.out}: {len(suite.tasks)} experts merged by {given.merge}, quantized by {given.method} to {given.bits} bits")
+    made = f"merged by {given.merge}, quantized by {given.method} to {quantizer.method.bits} bits"
+    print(f"{given.out}: {len(suite.tasks)} experts {made}")

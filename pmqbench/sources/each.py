@@ -59,8 +59,8 @@ class EachItsOwn:
             self.sources[name].check([name], family, f"{where}.of.{name}")
 
     def expert_id(self, suite: Suite, task: Task) -> str:
-        """As the task's own source has it."""
-        return self.sources[task.name].expert_id(suite, task)
+        """As the task's own source has it, behind the task's name: two tasks may have one repository."""
+        return f"{task.name}-{self.sources[task.name].expert_id(suite, task)}"
 
     def place(self, task: str) -> str:
         """As the task's own source has it."""

@@ -37,14 +37,14 @@ def main(job: Any) -> None:
             base=Origin.of(read_json(base / "manifest.json"), "base"),
             experts=origins,
             rows={
-                label: {record.task: record for record in map(read_record, job.input[name])}
+                label: {record.task: record for record in map(read_record, records)}
                 for name, label in (
                     ("own_records", OWN),
                     ("merged_records", "merged, full precision"),
                     ("expert_records", "its expert"),
                     ("base_records", "pre-trained base"),
                 )
-                if job.input[name]
+                if (records := job.input.get(name))
             },
             size_bytes=weights.stat().st_size,
             full_bytes=merged["size_bytes"],

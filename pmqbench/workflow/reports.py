@@ -222,18 +222,21 @@ class Reports:
 
     def export_inputs(self, wildcards: Any) -> dict[str, Any]:
         """The model, what it was made of, and the records that its card shows."""
-        layout, model = self.layout, self.layout.models[f"quantized/{wildcards.exported}"]
-        merged = layout.merged_model(model.merge)
+        model = self.layout.models[f"quantized/{wildcards.exported}"]
+        compared = {"own": model, "merged": self.layout.merged_model(model.merge)}
+        records = {f"{name}_records": self.layout.record_files(one) for name, one in compared.items()}
+        records |= {"expert_records": self.expert_records(), "base_records": self.base_records()}
+        return self.export_sources(model) | records
+
+    def export_sources(self, model: Model) -> dict[str, Any]:
+        """A quantized model and what it was made of."""
+        layout, merged = self.layout, self.layout.merged_model(model.merge)
         return {
             "packed": f"{model.folder}/packed.safetensors",
             "model": layout.model_files(model.folder),
             "merged": f"{merged.folder}/manifest.json",
             "base": layout.base_files(),
             "experts": [f"{expert.folder}/manifest.json" for expert in layout.expert_models],
-            "own_records": layout.record_files(model),
-            "merged_records": layout.record_files(merged),
-            "expert_records": self.expert_records(),
-            "base_records": self.base_records(),
         }
 
     def export_records(self, wildcards: Any) -> list[str]:

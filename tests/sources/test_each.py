@@ -33,14 +33,18 @@ def config(tmp_path):
 def test_each_expert_is_what_its_own_source_makes_it(config):
     suite = load_suite(config)
     fruit, weather = (suite.expert_id(task) for task in suite.tasks)
-    assert fruit.startswith("local-fruit-")
-    assert weather.startswith("owner-weather-")
+    assert fruit.startswith("fruit-local-fruit-")
     alone = load_suite(config | {"experts": {"source": "hub", "id": "owner/{task}", "revision": "a" * 40}})
-    assert weather == alone.expert_id(alone.tasks[1])
+    assert weather == f"weather-{alone.expert_id(alone.tasks[1])}"
     assert suite.experts.place("weather") == alone.experts.place("weather")
     stages = Stages(Layout(suite), code_of)
     plans = [stages.expert_plan(type("W", (), {"expert": expert}), None)["source"] for expert in (fruit, weather)]
     assert plans == list(config["experts"]["of"].values())
+
+
+def test_one_repository_may_be_two_experts(config):
+    config["experts"]["of"]["fruit"] = dict(HUB)
+    assert len(Layout(load_suite(config)).experts) == 2
 
 
 def test_repositories_of_the_hub_are_known(config):
