@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from pmqbench.errors import DataError, PMQError
 from pmqbench.files import sha256_file
 from pmqbench.reporting.page.index import Key, row_keys, with_row_names
 from pmqbench.reporting.statistics import differences, summarise
-from pmqbench.submissions.checks import check_entry, identity, identity_of
+from pmqbench.submissions.checks import Identity, check_entry, identity, identity_of
 from pmqbench.submissions.rows import model_rows, reference_rows
 from pmqbench.submissions.schema import Entry, TaskData, read_entry
 
@@ -45,15 +46,19 @@ class Admission:
 
     Attributes:
         rows: those of the suite, with the entries that were admitted; None where there are none at all.
+        here: identity of every model that was computed here -> its row of the leaderboard.
         admitted: row of the leaderboard -> file of its entry.
         confirmed: row of the leaderboard that was computed here -> file of the entry of the same model.
         refused: file -> why.
+        files: identity of the models of both -> file.
     """
 
     rows: Rows | None
+    here: Mapping[Identity, Key] = field(default_factory=dict)
     admitted: dict[Key, str] = field(default_factory=dict)
     confirmed: dict[Key, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    files: dict[Identity, str] = field(default_factory=dict)
 
 
 def read_entries(paths: Iterable[str | Path]) -> tuple[dict[str, Entry], dict[str, str]]:
@@ -76,33 +81,35 @@ def admit(entries: Mapping[str, Entry], local: Rows | None) -> Admission:
         entries: of one suite by file, the oldest first.
         local: the rows computed here.
     """
-    found = Admission(local)
-    own = {identity_of(model): key for key, model in models_of(local)} if local else {}
-    files: dict[tuple[str, ...], str] = {}
+    found = Admission(local, {identity_of(model): key for key, model in models_of(local)} if local else {})
     for file, entry in entries.items():
         try:
-            rows = found.rows or Rows(entry.tasks, entry.checkpoints, reference_rows(entry))
-            check_like(entry, rows, file)
-            here = own.get(identity(entry))
-            if here:
-                check_confirms(entry, rows, here, file)
-                found.confirmed.setdefault(here, file)
-                continue
-            if identity(entry) in files:
-                raise DataError(
-                    f"is the model of {files[identity(entry)]}.", where=f"{file}: recipe", remedy="Send it in once."
-                )
-            key = key_of(entry)
-            if key in set(row_keys(with_row_names(rows.records))):
-                what = f"another model has the names {', '.join(key)}."
-                raise DataError(what, where=f"{file}: merge, quantizer, bits, group_size", remedy="Choose another name.")
+            place(entry, file, found)
         except PMQError as error:
             found.refused[file] = reason(error, file)
-            continue
+    return found
+
+
+def place(entry: Entry, file: str, found: Admission) -> None:
+    """Adds an entry to those that are admitted or confirm a row; PMQError if it can be neither."""
+    rows, made_by, key = (
+        found.rows or Rows(entry.tasks, entry.checkpoints, reference_rows(entry)),
+        identity(entry),
+        key_of(entry),
+    )
+    check_like(entry, rows, file)
+    if made_by in found.files:
+        raise DataError(f"is the model of {found.files[made_by]}.", where=f"{file}: recipe", remedy="Send it in once.")
+    if made_by in found.here:
+        check_confirms(entry, rows, found.here[made_by], file)
+        found.confirmed[found.here[made_by]] = file
+    elif key in row_keys(with_row_names(rows.records)):
+        what = f"another model has the names {', '.join(key)}."
+        raise DataError(what, where=f"{file}: merge, quantizer, bits, group_size", remedy="Choose another name.")
+    else:
         found.rows = Rows(rows.tasks, rows.checkpoints, pd.concat([rows.records, model_rows(entry)], ignore_index=True))
         found.admitted[key] = file
-        files[identity(entry)] = file
-    return found
+    found.files[made_by] = file
 
 
 def reason(error: PMQError, file: str) -> str:
@@ -160,9 +167,12 @@ def check_confirms(entry: Entry, rows: Rows, here: Key, file: str) -> None:
     """Raises DataError if an entry's result is clearly another one than that of the same model computed here."""
     records = rows.records
     references = records["kind"].isin(["base", "expert"])
-    same = pd.Series(row_keys(with_row_names(records)), records.index) == here
-    theirs = model_rows(entry).assign(merge="entry")
-    summary = summarise(pd.concat([records[references | same], theirs], ignore_index=True), list(rows.tasks))
+    ours = records[pd.Series(row_keys(with_row_names(records)), records.index) == here]
+    theirs = model_rows(entry)
+    if answers(ours) == answers(theirs):  # the same machine's, mostly
+        return
+    compared = [records[references], ours, theirs.assign(merge="entry")]
+    summary = summarise(pd.concat(compared, ignore_index=True), list(rows.tasks))
     place = {key: number for number, key in enumerate(row_keys(with_row_names(summary.entries)))}
     first, second = place[("entry", *key_of(entry)[1:])], place[here]
     tested = differences(summary, np.array([first]), np.array([second])).iloc[0]
@@ -170,6 +180,12 @@ def check_confirms(entry: Entry, rows: Rows, here: Key, file: str) -> None:
         averages = 100 * summary.entries["average"]
         what = f"{averages[first]:.2f} on average, but the same model has {averages[second]:.2f} here (p = {tested['p']:.2g})."
         raise DataError(what, where=f"{file}: runs")
+
+
+def answers(rows: pd.DataFrame) -> set[tuple[Any, ...]]:
+    """What a model answered: seed, task, value and outcomes of each of its rows."""
+    told = rows[["seed", "task", "value", "correct"]].astype(object)
+    return set(told.where(told.notna(), None).itertuples(index=False, name=None))
 
 
 def local_rows(records: pd.DataFrame, tasks: Sequence[str], data: Path) -> Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from pmqbench.errors import DataError
 from pmqbench.files import hash8
@@ -23,6 +23,8 @@ MOST_BITS = 16  # of a quantized model
 LARGEST = 2  # times the base's size
 OWN = "pmqbench."
 
+Identity: TypeAlias = tuple[str, ...]
+
 
 def check_entry(entry: Entry, file: str) -> None:
     """Raises PMQError naming the file and the field unless an entry agrees with itself."""
@@ -37,12 +39,12 @@ def check_entry(entry: Entry, file: str) -> None:
     check_sizes(entry, file)
 
 
-def identity(entry: Entry) -> tuple[str, ...]:
+def identity(entry: Entry) -> Identity:
     """Hashes of what the model is made by: equal for equal recipes, whatever they are called."""
     return tuple(hash8(part) for part in entry.recipe.parts())
 
 
-def identity_of(model: str) -> tuple[str, ...]:
+def identity_of(model: str) -> Identity:
     """The same of the model in a folder below results/evaluations, with or without its seed."""
     parts = model.split("/")[1:]
     return tuple(part.rpartition("-")[2] for part in parts if not part.startswith("seed-"))

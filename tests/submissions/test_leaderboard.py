@@ -233,6 +233,16 @@ def test_one_model_or_one_name_twice_is_refused(third_party, sent, join):
         assert why in joint.refused[str(second)]
 
 
+def test_what_confirms_a_row_counts_once_too(sent, join):
+    first = sent("ta/gptq/4")
+    second = first.with_name("second.json")
+    shutil.copy(first, second)
+    changed(second, lambda told: told.update(submitted={"by": "Eve", "date": "2030-01-01"}))
+    joint = join([second, first])
+    assert joint.refused == {str(second): f"recipe: is the model of {first}. Send it in once."}
+    assert row(joint.table, origin="confirmed")["submitted_by"] == "Ada Lovelace"
+
+
 def test_submit_answers_what_it_cannot_write(suite, sent, tmp_path, monkeypatch):
     path = sent("ta/gptq/4")
     for row_name, by, link, why in (
@@ -255,6 +265,16 @@ def test_a_method_of_ones_own_checkout_can_stay_there(suite, here, join, tmp_pat
     joint = join([path], {})
     assert joint.refused == {}
     assert row(joint.table, rank="1")["origin"] == "not regenerated"
+
+
+def test_a_method_of_another_package_is_without_its_code(sent, join, monkeypatch):
+    path = sent("ta/gptq/4")
+    for module in ("checks", "submit"):
+        monkeypatch.setattr(f"pmqbench.submissions.{module}.OWN", "pmqbench.merging.")  # so quantizers are another package's
+    joint = join([path])
+    assert joint.refused[str(path)].startswith('recipe.quantizer: "gptq" is a method of another package')
+    for name, included in {"ta/gptq/2": False, "ta": True}.items():
+        assert json.loads(sent(name).read_text())["code_included"] is included
 
 
 def test_the_documents_way_without_code_makes_an_entry_that_is_taken(sent, join, tmp_path, monkeypatch):
