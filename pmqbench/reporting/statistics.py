@@ -235,9 +235,13 @@ def comparable(entries: pd.DataFrame, reference: str) -> dict[str, list[tuple[in
 
 
 def compare_ranked(summary: Summary) -> pd.DataFrame:
-    """Each ranked entry against the best one and against the one that stands above it, as from `compare_pairs`."""
+    """Each ranked entry against the best one and against the one that stands above it, as from `compare_pairs`.
+
+    Which entry is best is known from the same records, so p-values of differences to it are corrected over all pairs.
+    """
     order = ranked(summary.entries)
-    best = compare_pairs(summary, BEST, [(number, order[0]) for number in order[1:]])
+    upper, _, p_holm = every_pair(summary, order)
+    best = compare_pairs(summary, BEST, [(number, order[0]) for number in order[1:]], p_holm[upper == 0])
     above = compare_pairs(summary, ABOVE, list(zip(order[1:], order[:-1], strict=True)))
     return pd.concat([best, above], ignore_index=True)
 
@@ -247,13 +251,22 @@ def compare_all(summary: Summary, reference: str) -> pd.DataFrame:
     return pd.concat([compare(summary, reference), compare_ranked(summary)], ignore_index=True)
 
 
-def compare_pairs(summary: Summary, against: str, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
+def every_pair(summary: Summary, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places in `order` (numbers of entries) of the first and the second of every pair, and p-values corrected over all."""
+    upper, lower = np.triu_indices(len(order), 1)
+    return upper, lower, differences(summary, order[upper], order[lower])["p_holm"].to_numpy()
+
+
+def compare_pairs(
+    summary: Summary, against: str, pairs: Sequence[tuple[int, int]], corrected: np.ndarray | None = None
+) -> pd.DataFrame:
     """Paired differences between entries.
 
     Args:
         summary: of the suite.
         against: what the second of each pair stands for.
         pairs: numbers of entries; all of them are one family for the correction.
+        corrected: their p-values, where these are corrected over more than these pairs.
 
     Returns:
         entry and other (the numbers), the first one's merge, bits, group_size and quantizer, `against`, `reference` (the
@@ -262,6 +275,8 @@ def compare_pairs(summary: Summary, against: str, pairs: Sequence[tuple[int, int
     """
     first, second = np.array(pairs, int).reshape(-1, 2).T
     table = differences(summary, first, second)
+    if corrected is not None:
+        table["p_holm"] = corrected
     names = summary.entries.loc[first, ["merge", "bits", "group_size", "quantizer"]].reset_index(drop=True)
     others = summary.entries["quantizer"].to_numpy()[second]
     clear = table["p_holm"] < LEVEL

@@ -121,7 +121,9 @@ def explained(store: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
-        raise TrackingError(f"MLflow failed: {reason(str(error))}.", where=scrub(store), remedy=remedy) from error
+        raise TrackingError(
+            f"MLflow failed: {reason(str(error) or repr(error))}.", where=scrub(store), remedy=remedy
+        ) from error
 
 
 def reason(message: str) -> str:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -93,7 +92,7 @@ def answers(address: str) -> bool:
     try:
         with urllib.request.urlopen(address, timeout=5) as answer:
             return answer.status == 200
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False
 
 
@@ -106,7 +105,8 @@ def main(results: Path, port: int) -> None:
     link = runs_link(store, f"http://{HOST}:{port}")
     with serving(store, port) as process:
         print(f"MLflow runs: {link} (Ctrl-C ends the server)", flush=True)
-        process.wait()
+        if status := process.wait():
+            raise TrackingError(f"MLflow's server ended with status {status}; its message is above.", where=scrub(store))
 
 
 def port(text: str) -> int:

@@ -250,18 +250,21 @@ class Reports:
 
     def export_inputs(self, wildcards: Any) -> dict[str, Any]:
         """The model, what it was made of, and the records that its card shows."""
-        layout, model = self.layout, self.layout.models[f"quantized/{wildcards.exported}"]
-        merged = layout.merged_model(model.merge)
+        model = self.layout.models[f"quantized/{wildcards.exported}"]
+        compared = {"own": model, "merged": self.layout.merged_model(model.merge)}
+        records = {f"{name}_records": self.layout.record_files(one) for name, one in compared.items()}
+        records |= {"expert_records": self.expert_records(), "base_records": self.base_records()}
+        return self.export_sources(model) | records
+
+    def export_sources(self, model: Model) -> dict[str, Any]:
+        """A quantized model and what it was made of."""
+        layout, merged = self.layout, self.layout.merged_model(model.merge)
         return {
             "packed": f"{model.folder}/packed.safetensors",
             "model": layout.model_files(model.folder),
             "merged": f"{merged.folder}/manifest.json",
             "base": layout.base_files(),
             "experts": [f"{expert.folder}/manifest.json" for expert in layout.expert_models],
-            "own_records": layout.record_files(model),
-            "merged_records": layout.record_files(merged),
-            "expert_records": self.expert_records(),
-            "base_records": self.base_records(),
         }
 
     def export_records(self, wildcards: Any) -> list[str]:
@@ -270,10 +273,10 @@ class Reports:
         return [file for name, files in inputs.items() if name.endswith("_records") for file in files]
 
     def export_plan(self, wildcards: Any, output: Any) -> dict[str, Any]:
-        """Folders and names."""
-        folder = f"{EXPORTED}/{wildcards.exported}"
-        base = {"base": self.layout.base, "tasks": list(self.layout.tasks)}
-        return {"family": self.layout.suite.family, "folder": folder, **base}
+        """Folders, suite and tasks."""
+        suite, folder = self.layout.suite, f"{EXPORTED}/{wildcards.exported}"
+        tasks = [task.describe() for task in suite.tasks]
+        return {"family": suite.family, "suite": suite.name, "folder": folder, "base": self.layout.base, "tasks": tasks}
 
     def _exported(self, model: Model) -> str:
         return model.folder.replace(QUANTIZED, EXPORTED, 1)

@@ -11,13 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pmqbench.reporting.tracking_page import SERVER
+from pmqbench.reporting.tracking_page import SERVER, answers
 
 INITDB = shutil.which("initdb") or max(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), default=None)
 POSTGRESQL = INITDB is not None and importlib.util.find_spec("psycopg2") is not None
@@ -46,17 +44,10 @@ class Server:
                 command, env=os.environ | SERVER, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + SECONDS
-        while not self.answers():
+        while not answers(f"{self.address}/api/2.0/mlflow/experiments/get?experiment_id=0"):
             assert self.process.poll() is None, (self.folder / "server.log").read_text()[-2000:]
             assert time.monotonic() < deadline, "the server does not answer"
             time.sleep(0.1)
-
-    def answers(self) -> bool:
-        asked = f"{self.address}/api/2.0/mlflow/experiments/get?experiment_id=0"
-        try:
-            return urllib.request.urlopen(asked, timeout=60).status == 200
-        except (urllib.error.URLError, OSError):
-            return False
 
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)

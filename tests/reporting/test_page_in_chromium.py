@@ -282,6 +282,10 @@ def test_everything_to_act_on_has_a_name(page):
     roles = {"button", "combobox", "searchbox", "checkbox", "link", "columnheader", "rowheader", "table", "region", "dialog"}
     named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
     found = [(role, name) for role, name in named if role in roles]
+    buttons = [node for node in nodes if not node["ignored"] and node["role"]["value"] == "button"]
+    told = {node["name"]["value"]: node.get("description", {}).get("value", "") for node in buttons}
+    assert told["CSV"].startswith("The rows shown")
+    assert told["size_mb"] == page.run("definitionOf('size_mb')")
     assert {"button", "combobox", "searchbox", "columnheader", "rowheader", "table"} <= {role for role, _ in found}
     assert [role for role, name in found if not name.strip()] == []
 

@@ -61,7 +61,7 @@ def test_failed_jobs_are_listed_with_cause_and_log(project):
 
 def test_a_lock_is_explained_and_released(project):
     locks = project.work / ".snakemake/locks"
-    locks.mkdir(parents=True)
+    locks.mkdir(parents=True, exist_ok=True)
     (locks / "0.output.lock").write_text("results/suites/tiny/leaderboard.csv\n")
     output = project.snakemake(*CONFIG, code=1)
     assert "`make unlock`" in output

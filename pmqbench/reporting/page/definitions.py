@@ -80,7 +80,7 @@ DEFINED = (
     ),
     Column("to_reference_p", "p-value of that difference, corrected by Holm over the column.", ascending=True, extra=True),
     Column("to_best", "Difference, in points, to the model of rank 1.", extra=True),
-    Column("to_best_p", "p-value of that difference, corrected by Holm over the column.", ascending=True, extra=True),
+    Column("to_best_p", "p-value of that difference, corrected by Holm over all pairs.", ascending=True, extra=True),
     Column("worst", "The least share of its expert's value that is kept on any task, in percent."),
     Column("worst_task", "The task of that.", ascending=True),
     Column(

@@ -76,11 +76,11 @@ function heading(text) {
   return element("h3", {}, text);
 }
 
-// A value of a recipe in words: lists of names as they are read, nothing as "none".
+// A value of a recipe in words: experts and data by id and task, nothing as "none".
 function shown(value) {
   if (value === null) return "none";
   if (Array.isArray(value)) return value.map(shown).join(", ");
-  if (typeof value === "object") return Object.entries(value).map(([name, one]) => `${name} ${shown(one)}`).join(" ");
+  if (typeof value === "object") return "id" in value ? `${value.id} (${value.task})` : JSON.stringify(value);
   return String(value);
 }
 
@@ -93,7 +93,7 @@ function plainTable(id, head, lines) {
   const body = lines.map(([first, ...rest]) =>
     element("tr", {}, element("th", { scope: "row", class: "text" }, first), ...rest.map((text) => element("td", {}, text))));
   const top = element("tr", {}, ...head.map((text, index) => element("th", { scope: "col", class: index ? null : "text" }, text)));
-  return element("div", { class: "wide" }, element("table", { id }, element("thead", {}, top), element("tbody", {}, ...body)));
+  return element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": id }, element("table", { id }, element("thead", {}, top), element("tbody", {}, ...body)));
 }
 
 function taskTable(tasks) {

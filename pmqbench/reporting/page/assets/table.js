@@ -2,13 +2,14 @@
 
 const $ = (id) => document.getElementById(id);
 
-// A document element; `children` are elements or texts, which are never read as HTML.
+// A document element; `children` are elements or texts, which are never read as HTML. What "data-tip" shows is told to a screen reader.
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value !== false && value !== null) made.setAttribute(name, value === true ? "" : value);
   }
+  if (made.dataset.tip && !made.hasAttribute("aria-describedby")) made.setAttribute("aria-description", made.dataset.tip);
   made.append(...children);
   return made;
 }
@@ -34,7 +35,7 @@ function headCell(name) {
   const sorted = state.sort === name ? (state.ascending ? "ascending" : "descending") : "none";
   const arrow = { ascending: " ↑", descending: " ↓", none: "" }[sorted];
   const meaning = name === DIFFERENCE ? "difference-note" : definitionOf(name) ? `meaning-${place[name]}` : null;
-  const label = element("button", { type: "button", "data-tip": definitionOf(name) || null, "aria-describedby": meaning, onclick: () => sortBy(name) }, ...breakable(name), arrow);
+  const label = element("button", { type: "button", "aria-label": name, "data-tip": definitionOf(name) || null, "aria-describedby": meaning, onclick: () => sortBy(name) }, ...breakable(name), arrow);
   return element("th", { scope: "col", role: "columnheader", "aria-sort": sorted, class: isNumeric(name) ? null : "text", "data-column": name }, label);
 }
 
