@@ -21,9 +21,10 @@ from pmqbench.sources.base import source_of
 from pmqbench.targets import Targets, named
 from pmqbench.tasks.definitions import load_tasks, with_revisions
 from pmqbench.tasks.kinds.base import check_kinds
+from pmqbench.training_seeds import suites_by_training_seed
 
-SCHEMA = Path(__file__).parents[1] / "config" / "schema.yaml"
-RECIPES = SCHEMA.parent / "recipes"
+SCHEMA = Path(__file__).with_name("schema.yaml")
+RECIPES = Path(__file__).with_name("shared_recipes")
 
 
 def load_checked(config: Mapping[str, Any], paths: Sequence[str | Path]) -> Suite:
@@ -75,18 +76,21 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
     )
     if suite.strict:
         refuse_unpinned(suite)
-    return replace(suite, targets=Targets(config, suite, family).all())
+    suite = replace(suite, targets=Targets(config, suite, family).all())
+    return replace(suite, by_training_seed=suites_by_training_seed(config, suite, family))
 
 
 def with_recipes(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config on top of the file of `config/recipes/` that its key `recipes` names; the key itself goes."""
+    """The config on top of the file of `pmqbench/shared_recipes/` that its key `recipes` names; the key itself goes."""
     own = {key: value for key, value in config.items() if key != "recipes"}
     if "recipes" not in config:
         return own
     known = {path.stem: path for path in RECIPES.glob("*.yaml")}
     name = str(config["recipes"])
     if name not in known:
-        raise ConfigError(f"there is no config/recipes/{name}.yaml.", where="recipes", remedy=did_you_mean(name, known))
+        raise ConfigError(
+            f"there is no pmqbench/shared_recipes/{name}.yaml.", where="recipes", remedy=did_you_mean(name, known)
+        )
     shared = read_config(known[name])
     return _without_nulls(merged([shared, own]), shared)
 

@@ -1,6 +1,6 @@
 """Checks of config values against JSON schemas, with messages that say where, what and what to do.
 
-One mechanism serves the suite's structure (`config/schema.yaml`) and every method's options (`Registry.schema`).
+One mechanism serves the suite's structure (`pmqbench/schema.yaml`) and every method's options (`Registry.schema`).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -34,19 +35,37 @@ class Targets:
         self.config, self.suite, self.family = config, suite, family
         model = suite.base.model_config(family)
         self.shapes = family.linear_shapes(model) if model is not None else {}
-        self.data = {
-            "calibration_data": [{"task": task.name, "id": task.data_id} for task in suite.tasks],
-            "batch_size": suite.calibration_batch,
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What calibration reads; ConfigError for a task without data."""
+        return {
+            "calibration_data": [{"task": task.name, "id": task.data_id} for task in self.suite.tasks],
+            "batch_size": self.suite.calibration_batch,
         }
-        self.validation = [suite.evaluation(task) for task in suite.tasks]
+
+    @cached_property
+    def validation(self) -> list[dict[str, Any]]:
+        """What options are chosen by; ConfigError for a task without data."""
+        return [self.suite.evaluation(task) for task in self.suite.tasks]
+
+    @cached_property
+    def merges(self) -> dict[str, MergeRecipe]:
+        """Merges of the default target by name."""
+        return self._merges(self.config["merges"], "merges")
+
+    def default(self) -> list[Pair]:
+        """Pairs of the default target."""
+        return self._sweep({}, self.merges, self.config["quantizers"], "quantizers")
 
     def all(self) -> dict[str, Target]:
         """The default target and every named one, each with the default's recipes first."""
-        merges = self._merges(self.config["merges"], "merges")
-        quantizers = self.config["quantizers"]
-        default = self._sweep({}, merges, quantizers, "quantizers")
+        merges, quantizers = self.merges, self.config["quantizers"]
+        default = self.default()
         targets = {"default": Target(self.suite.name, tuple(default))}
         for name, extra in self.config["targets"].items():
+            if name == "seeds":  # which adds nothing: `training_seeds.py`
+                continue
             where = f"targets.{name}"
             _refuse_twice(merges, extra["merges"], f"{where}.merges")
             _refuse_twice(quantizers, extra["quantizers"], f"{where}.quantizers")

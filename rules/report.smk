@@ -182,6 +182,38 @@ rule answer_ablations:
         "../scripts/answer_ablations.py"
 
 
+rule compare_training_seeds:
+    input:
+        TRAINING_SEEDS.record_files,
+    output:
+        records=f"{TRAINING_SEEDS.folder}/records.parquet",
+        csv=f"{TRAINING_SEEDS.folder}/variance.csv",
+        differences=f"{TRAINING_SEEDS.folder}/differences.csv",
+        markdown=report(
+            f"{TRAINING_SEEDS.folder}/variance.md",
+            category="Training seeds",
+            caption="../docs/captions/variance.rst",
+        ),
+        svg=report(
+            f"{TRAINING_SEEDS.folder}/variance.svg",
+            category="Training seeds",
+            caption="../docs/captions/plots.rst",
+        ),
+        png=f"{TRAINING_SEEDS.folder}/variance.png",
+    log:
+        f"results/logs/compare_training_seeds/{SUITE.name}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        suite=SUITE.name,
+        tasks=list(LAYOUT.tasks),
+        reference=SUITE.reference,
+        rows=TRAINING_SEEDS.rows,
+        code=REPORTS.code("compare_training_seeds"),
+    script:
+        "../scripts/compare_training_seeds.py"
+
+
 rule track_runs:
     input:
         records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
@@ -204,7 +236,10 @@ rule track_runs:
 
 rule join_leaderboards:
     input:
-        REPORTS.leaderboards(),
+        leaderboards=REPORTS.leaderboards("leaderboard.csv"),
+        comparisons=REPORTS.leaderboards("comparisons.csv"),
+        records=REPORTS.leaderboards("records.parquet"),
+        entries=entry_files(),
     output:
         csv="results/leaderboard.csv",
         markdown="results/leaderboard.md",
@@ -214,7 +249,8 @@ rule join_leaderboards:
     conda:
         "../envs/pmqbench.yaml"
     params:
-        made_of=REPORTS.leaderboards(),
+        data=DATA,
+        made_of=[REPORTS.leaderboards("leaderboard.csv"), entry_files()],
         code=REPORTS.page_code("join_leaderboards"),
     script:
         "../scripts/join_leaderboards.py"

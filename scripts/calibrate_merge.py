@@ -1,38 +1,6 @@
 """Merges base and experts by a recipe that sees unlabelled samples of every task."""
 
-import time
-from pathlib import Path
-
-from pmqbench.calibration import draw, expert_of, experts_of, unlabelled, weights_of
-from pmqbench.costs import Costs
-from pmqbench.families.base import FAMILIES
-from pmqbench.jobs import Made, finish_model, run_job
-from pmqbench.merging.base import merger_of
-from pmqbench.merging.engine import linear_weights, merge
-from pmqbench.quantization.calibrate import quantize_model
-from pmqbench.torch_setup import start_torch
-
-
-def main(job):
-    started, device = time.perf_counter(), start_torch(job.threads)
-    plan = job.params.plan
-    family = FAMILIES.get(plan["family"])()
-    method = merger_of(plan["recipe"])
-    base, folder = Path(plan["base"]), Path(plan["folder"])
-    for task, path in plan["experts"].items():
-        family.check_like(Path(path), base, f"expert {task}")
-    experts, origin = experts_of(family, plan, device), expert_of(family, base, "base", device)
-    calibration, counts = draw(family, plan, method.calibration_samples, method.seed)
-    weights = [expert.weights for expert in experts.values()]
-    model = family.build(base, "base").to(device)
-    model.load_state_dict(merge(method.first(), origin.weights, weights, linear_weights(family, base)))
-    samples = unlabelled(calibration, experts)
-    merged = quantize_model(model, method.solver(), samples, experts, base=origin)
-    family.save(folder, merged.tensors, base, {"recipe": plan["recipe"]["method"]})
-    inputs = {"base": base / family.weights_file, **weights_of(family, plan)}
-    costs = Costs(calibration_samples=max(counts.values()))
-    made_of = plan["recipe"] | {"calibration_samples": counts}
-    finish_model(job, family, folder, Made(made_of, inputs, started, costs=costs), "merged model")
-
+from pmqbench.jobs import run_job
+from pmqbench.steps.calibrate_merge import main
 
 run_job(main, snakemake)

@@ -1,54 +1,6 @@
 """Evaluates models on tasks: one record per model and task."""
 
-import time
-from pathlib import Path
-
-from pmqbench.costs import Costs
-from pmqbench.evaluation.base import PROTOCOLS, Assets
-from pmqbench.families.base import FAMILIES
-from pmqbench.files import read_json
-from pmqbench.jobs import device_name, run_job, taken_warnings
-from pmqbench.provenance import peak_memory_mb, provenance
-from pmqbench.records import Record, pack_outcomes, write_record
-from pmqbench.torch_setup import start_torch
-
-
-def main(job):
-    device = start_torch(job.threads)
-    plan = job.params.plan
-    family = FAMILIES.get(plan["family"])()
-    protocol = PROTOCOLS.get(family.protocol)()
-    splits = [(task, protocol.examples(Path(task["split"]), Assets.of(task))) for task in plan["tasks"]]
-    commits = {task["name"]: read_json(task["manifest"])["commit"] for task, _ in splits}
-    for wanted in plan["models"]:
-        folder = Path(wanted["folder"])
-        manifest = read_json(folder / "manifest.json")
-        model = family.build(folder, str(folder)).to(device)
-        for path, (task, examples) in zip(wanted["records"], splits, strict=True):
-            started = time.perf_counter()
-            where = f"{folder}, task {task['name']}"
-            score = protocol.evaluate(model, examples, task["metric"], plan["batch_size"], device, where)
-            data = {"data": task["data_id"]} | ({"data_commit": commit} if (commit := commits[task["name"]]) else {})
-            made = provenance(manifest["recipe"], manifest["inputs"] | data, job.params.code, device_name(device), job.threads)
-            record = Record(
-                model=wanted["id"],
-                kind=wanted["kind"],
-                task=task["name"],
-                seed=wanted["seed"],
-                metric=task["metric"],
-                value=score.value,
-                n=score.n,
-                standard_error=score.standard_error,
-                loss=score.loss,
-                correct=None if score.correct is None else pack_outcomes(score.correct),
-                size_bytes=manifest["size_bytes"],
-                seconds=round(time.perf_counter() - started, 4),
-                peak_memory_mb=peak_memory_mb(),
-                provenance=made,
-                costs=Costs.from_manifest(manifest),
-                warnings=taken_warnings(),
-            )
-            write_record(path, record)
-
+from pmqbench.jobs import run_job
+from pmqbench.steps.evaluate_model import main
 
 run_job(main, snakemake)

@@ -1,16 +1,6 @@
 """Writes a task's three splits, and where they come from."""
 
-from pathlib import Path
-
-from pmqbench.files import write_json
-from pmqbench.jobs import run_job, taken_warnings
-from pmqbench.tasks.definitions import SPLITS, task_of
-from pmqbench.tasks.prepare import prepare
-
-
-def main(job):
-    made = prepare(task_of(job.params.plan["task"]), {split: Path(job.output[split]) for split in SPLITS})
-    write_json(job.output.manifest, made | {"code": job.params.code, "warnings": taken_warnings()})
-
+from pmqbench.jobs import run_job
+from pmqbench.steps.prepare_task import main
 
 run_job(main, snakemake)

@@ -61,6 +61,11 @@ class Browser:
         self.call("Page.navigate", url=path.as_uri() + fragment)
         self.wait("location.protocol === 'file:' && document.readyState === 'complete'")
 
+    def visit(self, address: str) -> None:
+        """Loads what a server shows."""
+        self.call("Page.navigate", url=address)
+        self.wait("document.body !== null && document.readyState === 'complete'")
+
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
         done = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)

@@ -5,7 +5,10 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from pmqbench.cli import main
 from pmqbench.reporting.changes import changes
@@ -36,9 +39,6 @@ def test_a_folder_without_records_is_named(capsys, tmp_path):
 @pytest.fixture(scope="module")
 def records():
     """A suite of two tasks: base, expert, merge and two quantizers, gptq with two seeds."""
-    import numpy as np
-    import pandas as pd
-
     from pmqbench.records import pack_outcomes
     from pmqbench.reporting.collect import DTYPES
 
@@ -66,14 +66,12 @@ def records():
     return table[list(DTYPES)].astype(DTYPES)
 
 
-def improved(records, quantizer):
-    """The records with another quantizer's outcomes better by about ten points."""
-    import numpy as np
-
+def improved(records, quantizer, answers=40):
+    """The records with so many more of a quantizer's answers right, on each task and with each seed."""
     table = records.copy()
     for number in table.index[table["quantizer"] == quantizer]:
         bits = np.unpackbits(np.frombuffer(table["correct"][number], np.uint8), count=400)
-        bits[np.flatnonzero(bits == 0)[:40]] = 1
+        bits[np.flatnonzero(bits == 0)[:answers]] = 1
         table.at[number, "correct"] = np.packbits(bits).tobytes()
         table.at[number, "value"] = bits.mean()
     return table
@@ -85,18 +83,37 @@ def test_what_changed_is_a_paired_difference(records, tmp_path, capsys):
         (tmp_path / name).mkdir()
         write_table(tmp_path / name / "records.parquet", table)
     main(["compare", str(tmp_path / "a"), str(tmp_path / "b")])
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    (shown,) = [words for words in lines if "gptq" in words]
-    assert shown[-1] == "better"
-    assert shown[6] == "10.00"
-    assert ["4", "models", "are"] in [words[:3] for words in lines]
+    out = capsys.readouterr().out
+    (shown,) = [line.split() for line in out.splitlines() if "gptq" in line]
+    assert (shown[-1], shown[5]) == ("better", "10.00")
+    assert "In both: 1 better, 0 worse, 0 no clear difference, 4 the same." in out
     table = changes(records, after).set_index("quantizer")
-    assert table.loc["gptq", "difference"] == pytest.approx(0.1)
-    # Of each run 40 of 400 answers turned right and none wrong: the paired error is that of a share of a tenth.
-    error = (0.1 * 0.9 / 400 / 2) ** 0.5
-    width = table.loc["gptq", "ci_high"] - table.loc["gptq", "ci_low"]
-    assert width == pytest.approx(2 * 1.96 * error, rel=0.35)
+    gptq = table.loc["gptq"]
+    # Of each run 40 of 400 answers turned right and none wrong; both seeds gain the same, so that examples are all the error.
+    outcomes = {name: np.stack([unpacked(one, name) for one in (records, after)]) for name in ("digits", "signs")}
+    gains = {name: (new - old).mean(axis=0) for name, (old, new) in outcomes.items()}
+    error = sum(gain.var(ddof=1) / 400 for gain in gains.values()) ** 0.5 / 2
+    assert gptq["difference"] == pytest.approx(0.1)
+    assert gptq["ci_high"] - gptq["ci_low"] == pytest.approx(2 * stats.norm.ppf(0.975) * error)
+    assert gptq["p"] == gptq["p_holm"] == pytest.approx(2 * stats.norm.sf(0.1 / error))
     assert (table.drop("gptq")[["difference", "ci_low", "ci_high"]] == 0).all(axis=None)
+
+
+def unpacked(records, task):
+    """(seeds, n) outcomes of gptq on a task."""
+    packed = records.loc[(records["quantizer"] == "gptq") & (records["task"] == task), "correct"]
+    return np.stack([np.unpackbits(np.frombuffer(bits, np.uint8), count=400).astype(float) for bits in packed])
+
+
+def test_many_changes_are_corrected_for(records):
+    """A difference that is clear by itself is not, as the largest of two: Holm's correction is over those that differ."""
+    both = improved(improved(records, "gptq", 4), "rtn", 3)
+    alone = changes(records, improved(records, "gptq", 4)).set_index("quantizer").loc["gptq"]
+    table = changes(records, both).set_index("quantizer")
+    assert alone["p_holm"] == alone["p"] == table.loc["gptq", "p"]
+    p = table.loc[["gptq", "rtn"], "p"]
+    assert table.loc[["gptq", "rtn"], "p_holm"].max() == pytest.approx(max(p.max(), 2 * p.min()))
+    assert table.loc[["gptq", "rtn"], "p_holm"].min() == pytest.approx(2 * p.min())
 
 
 def test_new_and_gone_models_are_told(records):

@@ -9,7 +9,7 @@ from pmqbench.config import load_suite, read_config
 from pmqbench.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
-SUITES = sorted(path for path in (ROOT / "config").glob("*.yaml") if path.name != "schema.yaml")
+SUITES = sorted((ROOT / "config").glob("*.yaml"))
 MINI = read_config(ROOT / "config" / "mini.yaml")
 
 
@@ -244,7 +244,7 @@ def test_the_schema_has_no_words_that_json_schema_does_not_know():
                 if isinstance(inner, dict) and key != "default":
                     yield from unknown(inner)
 
-    assert list(unknown(read_config(ROOT / "config" / "schema.yaml"))) == []
+    assert list(unknown(read_config(ROOT / "pmqbench" / "schema.yaml"))) == []
 
 
 OWN = {"name": "mine", "classnames": ["a", "b"], "templates": ["a {}"], "source": {"name": "local", "path": "."}}
@@ -278,7 +278,7 @@ def test_bad_tasks(tasks, words):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"recipes": "papr"}, ["recipes", "no config/recipes/papr.yaml", 'Did you mean "paper"?']),
+        ({"recipes": "papr"}, ["recipes", "no pmqbench/shared_recipes/papr.yaml", 'Did you mean "paper"?']),
         ({"experts": {"source": "hub", "id": "owner/one"}}, ["experts.id", "one repository", "{task}"]),
         ({"experts": {"source": "hub", "id": "../{task}"}}, ["experts.id", "no id of a repository"]),
         ({"experts": {"source": "hub", "id": "o/{task}", "revisions": {"mnis": "x"}}}, ["revisions", 'Did you mean "mnist"?']),

@@ -14,7 +14,12 @@ from pmqbench.families.base import FAMILIES, Family, ZeroShotFamily
 ROOT = Path(__file__).parents[1]
 ASKING = [
     path
-    for folder in ("scripts", "rules", "benchmarks", *(f"pmqbench/{name}" for name in ("workflow", "sources", "quantization")))
+    for folder in (
+        "scripts",
+        "rules",
+        "benchmarks",
+        *(f"pmqbench/{name}" for name in ("workflow", "steps", "sources", "quantization")),
+    )
     for path in sorted((ROOT / folder).rglob("*.*"))
     if path.suffix in (".py", ".smk")
 ] + [ROOT / "pmqbench/config.py"]
@@ -83,7 +88,6 @@ def test_data_know_no_family():
 def test_a_family_its_protocol_and_their_kind_of_task_are_one_file_each(tmp_path):
     """A copy of the library with three files more: the config takes them, and neither torch nor transformers is imported."""
     shutil.copytree(ROOT / "pmqbench", tmp_path / "pmqbench", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "config", tmp_path / "config")
     bert = (ROOT / "pmqbench/families/bert.py").read_text(encoding="utf-8")
     mine = bert.replace('register("bert")', 'register("mine")').replace('"zero_shot_text"', '"own"')
     (tmp_path / "pmqbench/families/mine.py").write_text(mine)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SingularValueCalibration(Merger):
-    """The merge of `method`, calibrated; both options are config keys of a merge (`config/schema.yaml`)."""
+    """The merge of `method`, calibrated; both options are config keys of a merge (`pmqbench/schema.yaml`)."""
 
     method: Merger
     floor: float

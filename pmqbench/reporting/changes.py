@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,12 +16,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from pmqbench.errors import DataError, listed
-from pmqbench.reporting.bootstrap import interval
 from pmqbench.reporting.collect import read_table
-from pmqbench.reporting.statistics import Summary, summarise
+from pmqbench.reporting.entries import arrange, side_by_side
+from pmqbench.reporting.inference import holm
+from pmqbench.reporting.statistics import averages_of, differences
+from pmqbench.reporting.verdicts import BETTER, LEVEL, UNCLEAR, WORSE
 
 NAMES = ["merge", "quantizer", "bits", "group_size"]
 RECORDS = "records.parquet"
+NEW, GONE = "new", "gone"
+FIGURES = ["before", "after", "difference", "ci_low", "ci_high"]
+SHOWN = 8  # names of new or gone models
 
 
 def read_records(report: Path) -> pd.DataFrame:
@@ -35,16 +43,15 @@ def data_hashes(records: pd.DataFrame) -> dict[str, str]:
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Differences of averages between two reports, model by model.
-
-    Both are bootstrapped over the same draws of test examples and seeds, so the interval is that of the paired difference.
+    """Differences of averages between two reports, model by model, by the leaderboard's paired test.
 
     Args:
         before, after: records as from `collect`.
 
     Returns:
-        NAMES, before, after (averages), difference, ci_low, ci_high, all 0..1; NaN where one of the reports lacks the model.
-        Rows with a difference come first, from the worst to the best.
+        NAMES, before, after (averages), difference, ci_low, ci_high, p, p_holm, all 0..1; NaN where one of the reports lacks
+        the model. Holm's correction is over the models whose outcomes differ: `same` marks the others. From the worst
+        difference to the best, those of one report last.
 
     Raises:
         DataError: the reports are on different tasks or data.
@@ -53,53 +60,72 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     if other := sorted(task for task in data | data_after if data.get(task) != data_after.get(task)):
         raise DataError(f"the data differ: {listed(other)}.", remedy="Compare reports on the same tasks and data.")
     tasks = list(data)
-    old, new = summarise(before, tasks), summarise(after.assign(suite=before["suite"].iloc[0]), tasks)
-    places = {name: place for place, name in enumerate(names_of(new))}
-    rows = [row(name, old, place, new, places.pop(name, None)) for place, name in enumerate(names_of(old))]
-    rows += [row(name, old, None, new, place) for name, place in places.items()]
+    old, new = arrange(before, tasks), arrange(after, tasks)
+    averages = averages_of(side_by_side(old, new), tasks)
+    values = averages.entries["average"].to_numpy()
+    first = {name: place for place, name in enumerate(names_of(old.entries))}
+    second = {name: len(first) + place for place, name in enumerate(names_of(new.entries))}
+    both = [name for name in first if name in second]
+    pairs = (np.array([place[name] for name in both], int) for place in (second, first))
+    told = differences(averages, *pairs)[["difference", "ci_low", "ci_high", "p"]].assign(name=both).set_index("name")
+    told["same"] = (told[["difference", "ci_low", "ci_high"]] == 0).all(axis=1)
+    told.loc[~told["same"], "p_holm"] = holm(told.loc[~told["same"], "p"])
+    rows = [
+        dict(zip(NAMES, name, strict=True))
+        | {side: values[place[name]] for side, place in (("before", first), ("after", second)) if name in place}
+        | (told.loc[[name]].iloc[0].to_dict() if name in first and name in second else {"same": False})
+        for name in first | second
+    ]
     return pd.DataFrame(rows).sort_values("difference", kind="stable", ignore_index=True)
 
 
-def names_of(summary: Summary) -> list[tuple[str, ...]]:
-    """The names of a summary's models, as text."""
-    told = summary.entries[NAMES].astype(object).fillna({"group_size": "-"})
+def names_of(entries: pd.DataFrame) -> list[tuple[str, ...]]:
+    """The models' names, as text."""
+    told = entries[NAMES].astype(object).fillna({"group_size": "-"})
     return [tuple(map(str, names)) for names in told.itertuples(index=False)]
 
 
-def row(names: Sequence[str], old: Summary, before: int | None, new: Summary, after: int | None) -> dict[str, object]:
-    """A model's row, given its number in both summaries, or None where it is missing."""
-    entry = dict(zip(NAMES, names, strict=True))
-    if before is not None:
-        entry |= {"before": old.entries["average"][before]}
-    if after is not None:
-        entry |= {"after": new.entries["average"][after]}
-    if before is None or after is None:
-        return entry
-    low, high = interval(new.replicates[after] - old.replicates[before])
-    return entry | {"difference": entry["after"] - entry["before"], "ci_low": low, "ci_high": high}
-
-
 def print_changes(table: pd.DataFrame, console: Console | None = None) -> None:
-    """Prints what `changes` returns in percent; models that are the same in both reports are only counted."""
+    """Prints what `changes` returns, in percent: a table of what differs, and in sentences what is new, gone or the same."""
     console = console or Console()
-    same = (table["difference"] == 0) & (table["ci_low"] == 0) & (table["ci_high"] == 0)
-    screen = Table(*NAMES, "before", "after", "difference", "95 % interval", "", box=SIMPLE_HEAD, show_edge=False)
-    for one in table[~same].to_dict("records"):
-        numbers = [("-" if pd.isna(one[name]) else f"{100 * one[name]:z.2f}") for name in ("before", "after", "difference")]
-        known = not pd.isna(one["difference"])
-        span = f"{100 * one['ci_low']:z.2f} … {100 * one['ci_high']:z.2f}" if known else "-"
-        screen.add_row(*(escape(one[name]) for name in NAMES), *numbers, span, verdict(one))
-    if len(screen.rows):
+    told = table.assign(verdict=list(map(verdict, table.to_dict("records"))))
+    changed = told[told["difference"].notna() & ~told["same"].astype(bool)].to_dict("records")
+    screen = Table("merge, quantizer", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("bits", "before", "after", "difference (95 %)", "p (Holm)", ""):
+        screen.add_column(heading, no_wrap=True)
+    for one in changed:
+        before, after, difference, low, high = (f"{100 * one[name]:z.2f}" for name in FIGURES)
+        grid = one["bits"] + ("" if one["group_size"] == "-" else f" g{one['group_size']}")
+        name = escape(f"{one['merge']}, {one['quantizer']}")
+        p = "< 0.0001" if one["p_holm"] < 0.0001 else f"{one['p_holm']:.2g}"
+        screen.add_row(
+            name,
+            grid,
+            before,
+            after,
+            f"{difference} ({low} … {high})",
+            p,
+            "unclear" if one["verdict"] == UNCLEAR else one["verdict"],
+        )
+    if changed:
         console.print(screen)
-    console.print(
-        f"{same.sum()} models are the same in both. Intervals are not corrected for the number of rows.", soft_wrap=True
-    )
+    for word in (NEW, GONE):
+        names = [" ".join(names) for names in told.loc[told["verdict"] == word, NAMES[:3]].itertuples(index=False)]
+        if names:
+            console.print(escape(f"{word} ({len(names)}): {listed(names, SHOWN)}."), soft_wrap=True)
+    counts = Counter(one["verdict"] for one in changed)
+    said = [f"{counts[word]} {word}" for word in (BETTER, WORSE, UNCLEAR)]
+    console.print(f"In both: {', '.join(said)}, {int(told['same'].astype(bool).sum())} the same.", soft_wrap=True)
+    if changed:
+        console.print(
+            f"{BETTER}, {WORSE}: p below {LEVEL} after Holm's correction over all {len(changed)} that differ.", soft_wrap=True
+        )
 
 
-def verdict(one: dict[str, float]) -> str:
+def verdict(one: Mapping[str, Any]) -> str:
     """What a row says."""
     if pd.isna(one["before"]) or pd.isna(one["after"]):
-        return "new" if pd.isna(one["before"]) else "gone"
-    if one["ci_low"] > 0 or one["ci_high"] < 0:
-        return "better" if one["ci_low"] > 0 else "worse"
-    return "no clear difference"
+        return NEW if pd.isna(one["before"]) else GONE
+    if one["p_holm"] < LEVEL:
+        return BETTER if one["difference"] > 0 else WORSE
+    return UNCLEAR

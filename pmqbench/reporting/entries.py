@@ -73,6 +73,18 @@ def arrange(records: pd.DataFrame, tasks: Sequence[str]) -> Runs:
     return Runs(str(table["suite"].iloc[0]), entries, members, tuple(seed for _, seed in found), table, rows)
 
 
+def side_by_side(first: Runs, second: Runs) -> Runs:
+    """The runs of two reports on the same tasks as one: the entries of the first, then those of the second."""
+    return Runs(
+        first.suite,
+        pd.concat([first.entries, second.entries], ignore_index=True),
+        (*first.members, *(members + len(first.seeds) for members in second.members)),
+        first.seeds + second.seeds,
+        pd.concat([first.table, second.table], ignore_index=True),
+        np.vstack([first.rows, second.rows + len(first.table)]),
+    )
+
+
 @dataclass(frozen=True)
 class TaskOutcomes:
     """What the N runs scored on one task's n test examples.

@@ -26,7 +26,7 @@ import pandas as pd
 from pmqbench.errors import DataError, did_you_mean
 from pmqbench.reporting.bootstrap import REPLICATES, interval, seed_weights
 from pmqbench.reporting.entries import Runs, arrange, bootstrap_examples, example_covariance, task_outcomes
-from pmqbench.reporting.inference import holm, t_interval
+from pmqbench.reporting.inference import combined_error, holm, t_interval
 from pmqbench.reporting.verdicts import ABOVE, BEST, BETTER, FULL_PRECISION, LEVEL, REFERENCE, UNCLEAR, WORSE
 
 REFERENCE_KINDS = ("base", "expert")
@@ -65,6 +65,28 @@ class Summary:
     runs: Runs
 
 
+@dataclass(frozen=True)
+class Averages:
+    """What differences between averages need, without anything drawn at random.
+
+    Attributes:
+        entries: E rows with ENTRY and average.
+        covariance, seed_averages: as in `Summary`.
+    """
+
+    entries: pd.DataFrame
+    covariance: np.ndarray
+    seed_averages: tuple[SeedAverages, ...]
+
+
+def averages_of(runs: Runs, tasks: Sequence[str]) -> Averages:
+    """Averages over tasks; DataError for models that were evaluated on different examples."""
+    outcomes = (task_outcomes(runs, column, task) for column, task in enumerate(tasks))
+    covariance = sum(example_covariance(runs, one) for one in outcomes) / len(tasks) ** 2
+    values = runs.column("value")
+    return Averages(runs.entries.assign(average=runs.means(values).mean(axis=1)), covariance, averages_by_seed(runs))
+
+
 def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
     """All figures of a suite.
 
@@ -91,9 +113,8 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
         low[:, column], high[:, column] = interval(average)
         replicates += average / len(tasks)
         covariance += example_covariance(runs, outcomes) / len(tasks) ** 2
-    averages = run_values.mean(axis=1)
     samples, chosen = (runs.column(name)[:, 0] for name in ("calibration_samples", "chosen"))
-    seed_averages = tuple({runs.seeds[run]: float(averages[run]) for run in members} for members in runs.members)
+    seed_averages = averages_by_seed(runs)
     ci_low, ci_high = interval(replicates)
     entries = runs.entries.assign(
         seeds=[len(members) for members in runs.members],
@@ -110,6 +131,12 @@ def summarise(records: pd.DataFrame, tasks: Sequence[str]) -> Summary:
         chosen=[str(chosen[members[0]]) for members in runs.members],
     )
     return Summary(runs.suite, tuple(tasks), entries, values, low, high, replicates, covariance, seed_averages, runs)
+
+
+def averages_by_seed(runs: Runs) -> tuple[SeedAverages, ...]:
+    """Per entry {seed: average over tasks}."""
+    averages = runs.column("value").mean(axis=1)
+    return tuple({runs.seeds[run]: float(averages[run]) for run in members} for members in runs.members)
 
 
 def seed_error(averages: SeedAverages) -> float:
@@ -180,14 +207,23 @@ def compare(summary: Summary, reference: str) -> pd.DataFrame:
     Raises:
         DataError: no entry has that quantizer.
     """
-    entries = summary.entries
+    pairs = comparable(summary.entries, reference)
+    return pd.concat([compare_pairs(summary, against, found) for against, found in pairs.items()], ignore_index=True)
+
+
+def comparable(entries: pd.DataFrame, reference: str) -> dict[str, list[tuple[int, int]]]:
+    """REFERENCE and FULL_PRECISION -> numbers of each quantized entry and of the one that `compare` compares it with.
+
+    Raises:
+        DataError: no entry has the quantizer `reference`.
+    """
     quantized = entries[entries["kind"] == "quantized"]
     names = set(quantized["quantizer"])
     if reference not in names:
         raise DataError(f'no quantizer "{reference}" to compare with.', remedy=did_you_mean(reference, names))
     grid = entries[["merge", "bits", "group_size"]].fillna(0).apply(tuple, axis=1)
     named, merged = (entries["quantizer"] == reference), entries["kind"] == "merged"
-    pairs = {
+    return {
         against: [
             (number, other)
             for number in quantized.index
@@ -196,13 +232,16 @@ def compare(summary: Summary, reference: str) -> pd.DataFrame:
         ]
         for against, chosen, key in ((REFERENCE, named, grid), (FULL_PRECISION, merged, entries["merge"]))
     }
-    return pd.concat([compare_pairs(summary, against, found) for against, found in pairs.items()], ignore_index=True)
 
 
 def compare_ranked(summary: Summary) -> pd.DataFrame:
-    """Each ranked entry against the best one and against the one that stands above it, as from `compare_pairs`."""
+    """Each ranked entry against the best one and against the one that stands above it, as from `compare_pairs`.
+
+    Which entry is best is known from the same records, so p-values of differences to it are corrected over all pairs.
+    """
     order = ranked(summary.entries)
-    best = compare_pairs(summary, BEST, [(number, order[0]) for number in order[1:]])
+    upper, _, p_holm = every_pair(summary, order)
+    best = compare_pairs(summary, BEST, [(number, order[0]) for number in order[1:]], p_holm[upper == 0])
     above = compare_pairs(summary, ABOVE, list(zip(order[1:], order[:-1], strict=True)))
     return pd.concat([best, above], ignore_index=True)
 
@@ -212,13 +251,22 @@ def compare_all(summary: Summary, reference: str) -> pd.DataFrame:
     return pd.concat([compare(summary, reference), compare_ranked(summary)], ignore_index=True)
 
 
-def compare_pairs(summary: Summary, against: str, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
+def every_pair(summary: Summary, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places in `order` (numbers of entries) of the first and the second of every pair, and p-values corrected over all."""
+    upper, lower = np.triu_indices(len(order), 1)
+    return upper, lower, differences(summary, order[upper], order[lower])["p_holm"].to_numpy()
+
+
+def compare_pairs(
+    summary: Summary, against: str, pairs: Sequence[tuple[int, int]], corrected: np.ndarray | None = None
+) -> pd.DataFrame:
     """Paired differences between entries.
 
     Args:
         summary: of the suite.
         against: what the second of each pair stands for.
         pairs: numbers of entries; all of them are one family for the correction.
+        corrected: their p-values, where these are corrected over more than these pairs.
 
     Returns:
         entry and other (the numbers), the first one's merge, bits, group_size and quantizer, `against`, `reference` (the
@@ -227,6 +275,8 @@ def compare_pairs(summary: Summary, against: str, pairs: Sequence[tuple[int, int
     """
     first, second = np.array(pairs, int).reshape(-1, 2).T
     table = differences(summary, first, second)
+    if corrected is not None:
+        table["p_holm"] = corrected
     names = summary.entries.loc[first, ["merge", "bits", "group_size", "quantizer"]].reset_index(drop=True)
     others = summary.entries["quantizer"].to_numpy()[second]
     clear = table["p_holm"] < LEVEL
@@ -237,7 +287,7 @@ def compare_pairs(summary: Summary, against: str, pairs: Sequence[tuple[int, int
     return pd.concat([who, table], axis=1).assign(verdict=verdict)
 
 
-def differences(summary: Summary, first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
+def differences(summary: Summary | Averages, first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
     """Differences of averages between P pairs of entries, all 0..1.
 
     Returns:
@@ -263,7 +313,4 @@ def paired_seed_error(first: SeedAverages, second: SeedAverages) -> tuple[float,
     """
     shared = first.keys() & second.keys()
     parts = [{seed: first[seed] - second[seed] for seed in shared}] if shared else [first, second]
-    errors = [seed_error(part) for part in parts]
-    error = float(np.hypot(*errors) if len(errors) == 2 else errors[0])
-    shares = sum((one / error) ** 4 / (len(part) - 1) for one, part in zip(errors, parts, strict=True) if error > 0 and one > 0)
-    return error, 1 / shares if shares else float("inf")
+    return combined_error([seed_error(part) for part in parts], [len(part) - 1 for part in parts])

@@ -67,7 +67,12 @@ class Reports:
 
     def record_rows(self, wildcards: Any) -> list[dict[str, Any]]:
         """Every record of a report with the suite's names of its recipes."""
-        return [{"path": path, **model.names} for model in self._models(wildcards) for path in self.layout.record_files(model)]
+        return self.record_rows_of(self.layout.targets[wildcards.report])
+
+    def record_rows_of(self, target: Target) -> list[dict[str, Any]]:
+        """The same of a target."""
+        models = self.layout.models_of(target)
+        return [{"path": path, **model.names} for model in models for path in self.layout.record_files(model)]
 
     def layer_rows(self, wildcards: Any) -> list[dict[str, Any]]:
         """Every quantized model's layer records with its names."""
@@ -149,6 +154,8 @@ class Reports:
         """A target of the suite by the name of its rule: the default one is `all`."""
         suite = self.layout.suite
         known = {"all" if target == "default" else target: found for target, found in suite.targets.items()}
+        if suite.by_training_seed:  # which all have one report
+            known["seeds"] = next(iter(suite.by_training_seed.values())).targets["default"]
         if name not in known:
             what = f'suite {suite.name} has no target "{name}"; it has: {", ".join(known)}.'
             raise ConfigError(what, where="targets", remedy="Add it to the config, or choose one of these.")
@@ -209,10 +216,10 @@ class Reports:
         """Input function of a target's rule; the error of a target that the suite lacks comes when it is asked for."""
         return lambda wildcards: self.shown(self.folder(target))
 
-    def leaderboards(self) -> list[str]:
-        """Leaderboards of this suite's default target and of every other report that exists."""
-        found = {path.as_posix() for path in Path(REPORTS).glob("*/leaderboard.csv")}
-        return sorted({f"{self.default}/leaderboard.csv", *found})
+    def leaderboards(self, name: str) -> list[str]:
+        """A file of the default target's report of this suite, and of every other report that has a leaderboard."""
+        found = {path.parent.as_posix() for path in Path(REPORTS).glob("*/leaderboard.csv")}
+        return [f"{folder}/{name}" for folder in sorted({self.default, *found})]
 
     # --- export
 
@@ -228,18 +235,21 @@ class Reports:
 
     def export_inputs(self, wildcards: Any) -> dict[str, Any]:
         """The model, what it was made of, and the records that its card shows."""
-        layout, model = self.layout, self.layout.models[f"quantized/{wildcards.exported}"]
-        merged = layout.merged_model(model.merge)
+        model = self.layout.models[f"quantized/{wildcards.exported}"]
+        compared = {"own": model, "merged": self.layout.merged_model(model.merge)}
+        records = {f"{name}_records": self.layout.record_files(one) for name, one in compared.items()}
+        records |= {"expert_records": self.expert_records(), "base_records": self.base_records()}
+        return self.export_sources(model) | records
+
+    def export_sources(self, model: Model) -> dict[str, Any]:
+        """A quantized model and what it was made of."""
+        layout, merged = self.layout, self.layout.merged_model(model.merge)
         return {
             "packed": f"{model.folder}/packed.safetensors",
             "model": layout.model_files(model.folder),
             "merged": f"{merged.folder}/manifest.json",
             "base": layout.base_files(),
             "experts": [f"{expert.folder}/manifest.json" for expert in layout.expert_models],
-            "own_records": layout.record_files(model),
-            "merged_records": layout.record_files(merged),
-            "expert_records": self.expert_records(),
-            "base_records": self.base_records(),
         }
 
     def export_records(self, wildcards: Any) -> list[str]:
@@ -248,10 +258,10 @@ class Reports:
         return [file for name, files in inputs.items() if name.endswith("_records") for file in files]
 
     def export_plan(self, wildcards: Any, output: Any) -> dict[str, Any]:
-        """Folders and names."""
-        folder = f"{EXPORTED}/{wildcards.exported}"
-        base = {"base": self.layout.base, "tasks": list(self.layout.tasks)}
-        return {"family": self.layout.suite.family, "folder": folder, **base}
+        """Folders, suite and tasks."""
+        suite, folder = self.layout.suite, f"{EXPORTED}/{wildcards.exported}"
+        tasks = [task.describe() for task in suite.tasks]
+        return {"family": suite.family, "suite": suite.name, "folder": folder, "base": self.layout.base, "tasks": tasks}
 
     def _exported(self, model: Model) -> str:
         return model.folder.replace(QUANTIZED, EXPORTED, 1)

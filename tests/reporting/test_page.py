@@ -86,7 +86,7 @@ def test_the_page_names_no_other_site(report):
 def test_the_page_of_all_suites_links_to_theirs(report):
     header, rows = read_csv(report.folder / "leaderboard.csv")
     table = ["suite", *header], [["mini", *row] for row in rows]
-    contents = joint_contents(table, {"mini": "suites/mini/leaderboard.html"})
+    contents = joint_contents(table, {"mini": "suites/mini/leaderboard.html"}, [])
     assert contents["references"] == report.contents["references"] == [len(rows) - 2, len(rows) - 1]
     page = render_page(contents)
     assert 'href="suites/mini/leaderboard.html"' in page

@@ -25,7 +25,7 @@ from pmqbench.refinement.methods.distill import Distill
 from pmqbench.reporting import published
 from pmqbench.reporting.published import AGREES, AVERAGE, DIFFERS, FOLDER, NOT_RUN, judge, load_published, pair_up
 
-CONFIGS = sorted(path for path in (Path(__file__).parents[2] / "config").glob("*.yaml") if path.name != "schema.yaml")
+CONFIGS = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
 GLUE = [f"glue-{name}" for name in ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb")]
 CLIP = ["sun397", "stanford-cars", "resisc45", "eurosat", "svhn", "gtsrb", "mnist", "dtd"]
 CLIP += ["oxford_flowers102", "pcam", "fer2013", "oxford-iiit-pet", "stl10", "cifar100"]

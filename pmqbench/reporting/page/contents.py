@@ -70,18 +70,20 @@ def suite_contents(
     }
 
 
-def joint_contents(table: Table, pages: Mapping[str, str]) -> dict[str, Any]:
+def joint_contents(table: Table, pages: Mapping[str, str], warnings: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """The page of all suites.
 
     Args:
         table: the joint leaderboard.
         pages: suite -> address of its own page.
+        warnings: what a reader has to be warned of.
     """
     header, rows = table
     rank = header.index("rank")
     references = [number for number, row in enumerate(rows) if not row[rank]]
     beside = ["leaderboard.csv", "leaderboard.md"]
-    return {**plain_contents("all suites", table), "references": references, "pages": dict(pages), "beside": beside}
+    shown = {"references": references, "pages": dict(pages), "warnings": list(warnings), "beside": beside}
+    return plain_contents("all suites", table) | shown
 
 
 def plain_contents(report: str, table: Table, tasks: Sequence[str] = ()) -> dict[str, Any]:

@@ -48,6 +48,16 @@ DEFINED = (
     ),
     Column("bits", "Bits per weight of the quantized layers.", ascending=True, brief=True),
     Column("group_size", "Inputs per scale; channel: one scale per output channel.", ascending=True),
+    Column(
+        "origin",
+        "here: computed in this checkout; confirmed: so too, and a result sent in says the same; submitted: sent in, with code "
+        "that is part of this project; not regenerated: sent in without its code, so nobody can compute it again.",
+        ascending=True,
+        brief=True,
+    ),
+    Column("submitted_by", "Who sent the result in.", ascending=True),
+    Column("link", "Where more about that is to be found.", ascending=True, extra=True),
+    Column("entry", "The file that was sent in: outcomes, recipe, provenance.", ascending=True, extra=True),
     Column("seeds", "Calibration seeds; 1 where no seed enters.", extra=True),
     Column("average", "Unweighted mean over tasks, in percent, then over seeds; in grey its 95 % interval.", brief=True),
     Column("ci_low", "Lower end of the 95 % interval: bootstrap over test examples and calibration seeds."),
@@ -70,7 +80,7 @@ DEFINED = (
     ),
     Column("to_reference_p", "p-value of that difference, corrected by Holm over the column.", ascending=True, extra=True),
     Column("to_best", "Difference, in points, to the model of rank 1.", extra=True),
-    Column("to_best_p", "p-value of that difference, corrected by Holm over the column.", ascending=True, extra=True),
+    Column("to_best_p", "p-value of that difference, corrected by Holm over all pairs.", ascending=True, extra=True),
     Column("worst", "The least share of its expert's value that is kept on any task, in percent."),
     Column("worst_task", "The task of that.", ascending=True),
     Column(

@@ -37,8 +37,9 @@ function compared(number) {
   return [element("p", {}, told ?? "", element("button", { type: "button", id: "compare", onclick: pick }, "Compare all rows with this one"))];
 }
 
+// A row that was sent in is not on its suite's page.
 function aboveAll(number) {
-  const page = contents.pages[cell(number, "suite")];
+  const page = ["here", "confirmed"].includes(cell(number, "origin")) && contents.pages[cell(number, "suite")];
   const named = rowName(number).split(", ").slice(1).join(", ");
   const address = `${page}#row=${encodeURIComponent(named)}`;
   const link = page ? [element("p", {}, element("a", { href: address }, "Tasks, recipe, layers, provenance and files: its suite's page"))] : [];

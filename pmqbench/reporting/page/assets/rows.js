@@ -4,7 +4,7 @@ const contents = JSON.parse(document.getElementById("contents").textContent);
 const { columns, rows } = contents;
 const place = Object.fromEntries(columns.map((column, index) => [column.name, index]));
 const referenceRows = new Set(contents.references);
-const CHIPS = ["suite", "merge", "quantizer", "bits"];
+const CHIPS = ["suite", "merge", "quantizer", "bits", "origin"];
 const INTERVAL = ["ci_low", "ci_high"];
 const DIFFERENCE = "difference";
 const LEVEL = 0.05;
