@@ -14,8 +14,8 @@ def add_to(commands: Any) -> None:
         commands,
         "submit",
         help="write a row of a suite's leaderboard as a file to send in",
-        description="Read and check the records of a row, of base and of experts, and write one file into leaderboard/entries/, "
-        "or nothing and the reason. Run it in the folder that has results/; docs/submitting.md says what is checked.",
+        description="Read and check the records of a row, of base and of experts, and write one file into leaderboard/entries/,"
+        " or nothing and the reason. Run it in the folder that has results/; docs/submitting.md says what is checked.",
         examples='pmqbench submit config/mini.yaml wudi/gptq/4 --by "Ada Lovelace" --link https://example.org/paper',
     )
     parser.add_argument("config", metavar="CONFIG", help="the suite's config file")
