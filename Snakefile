@@ -14,12 +14,26 @@ report: "docs/captions/report.rst"
 
 
 include: "rules/common.smk"
+include: "rules/objects.smk"
 include: "rules/experts.smk"
 include: "rules/merging.smk"
 include: "rules/quantization.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
 include: "rules/export.smk"
+
+
+# What another training seed than the suite's own makes: the same rules once more, with the seed in their names.
+for MODULE, SEED_SUITE in TRAINING_SEEDS.anew().items():
+
+    module:
+        name: MODULE
+        snakefile:
+            "rules/training.smk"
+        config:
+            {"suite": SEED_SUITE}
+
+    use rule * from MODULE exclude prepare_task, check_experts as MODULE*
 
 
 onsuccess:
@@ -51,6 +65,11 @@ rule ablations:
 rule methods:
     input:
         REPORTS.target_files("methods"),
+
+
+rule seeds:
+    input:
+        TRAINING_SEEDS.files,
 
 
 rule export:

@@ -3,7 +3,7 @@
 Snakemake does not see edits of imported code, and takes a touched script for a changed one. So each rule puts this hash into
 its `params`, and `profiles/default` leaves Snakemake's own trigger for scripts out. The hash is of syntax trees: comments,
 docstrings and layout are no code. What a registry imports by name (a method, a family) is named by the caller: only a recipe
-knows it.
+knows it. Of packages that declare methods (`plugins.py`) the modules that are reached count like our own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
+
+from pmqbench import plugins
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(__file__).parent.name
@@ -25,6 +28,7 @@ PLUMBING = {
     "files": "writes files whole or not at all; another hash in it names other folders, which shows by itself",
     "jobs": "log file, messages, manifests",
     "options": "checks configs; the options that come out stand in the artefact's id",
+    "plugins": "finds packages of others, whose modules the stage's own code names",
     "provenance": "tells of numbers and changes none",
     "registry": "finds a method's module, which the stage's own code names",
 }
@@ -42,7 +46,7 @@ def code_hash(script: str, *modules: str, function: Callable[..., object] | None
     """
     digest = hashlib.sha256()
     for path in reached(script, *modules, function=function):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + _digest(path))
+        digest.update(_named(path).as_posix().encode() + b"\0" + _digest(path))
     if function is not None:
         digest.update(_digest_tree(_tree_of(function)))
     return digest.hexdigest()[:16]
@@ -55,7 +59,7 @@ def reached(script: str, *modules: str, function: Callable[..., object] | None =
     for module in modules:
         files = _sources(module)
         if not files:
-            raise ModuleNotFoundError(f"no module {module} in {ROOT}")
+            raise ModuleNotFoundError(f"no module {module} in {', '.join(map(str, _roots().values()))}")
         todo += files
     seen: set[Path] = set()
     while todo:
@@ -64,6 +68,16 @@ def reached(script: str, *modules: str, function: Callable[..., object] | None =
             seen.add(path)
             todo.extend(_imports(path))
     return sorted(seen)
+
+
+def _roots() -> dict[str, Path]:
+    """Package -> the folder it lies in: ours, and those of others that declare methods."""
+    return {**plugins.roots(), PACKAGE: ROOT}
+
+
+def _named(path: Path) -> Path:
+    """A file's path as importing it spells it, whatever folder its package lies in."""
+    return min((path.relative_to(root) for root in _roots().values() if path.is_relative_to(root)), key=lambda p: len(p.parts))
 
 
 def _is_plumbing(path: Path) -> bool:
@@ -96,18 +110,19 @@ class _Undocumented(ast.NodeTransformer):
 
 @cache
 def _imports(path: Path) -> list[Path]:
-    return _imports_of(_tree(path))
+    return _imports_of(_tree(path), ".".join(_named(path).parent.parts))
 
 
-def _imports_of(tree: ast.Module) -> list[Path]:
-    """Files of the package that the code imports, at any depth."""
+def _imports_of(tree: ast.Module, package: str = "") -> list[Path]:
+    """Files that the code imports, at any depth; `package` is what relative imports start from."""
     found: list[Path] = []
     for node in _walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            module = resolve_name("." * node.level + (node.module or ""), package)
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
         found += [source for name in names for source in _sources(name)]
     return found
 
@@ -122,10 +137,11 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _sources(module: str) -> list[Path]:
-    """The file of a module of this package, with its packages' __init__ files; [] for anything else."""
+    """The file of a module of a package in `_roots`, with its packages' __init__ files; [] for anything else."""
     parts = module.split(".")
-    if parts[0] != PACKAGE:
+    root = _roots().get(parts[0])
+    if root is None:
         return []
-    file = ROOT.joinpath(*parts).with_suffix(".py")
-    inits = [ROOT.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
+    file = root.joinpath(*parts).with_suffix(".py")
+    inits = [root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
     return [path for path in (*inits, file) if path.is_file()] if file.is_file() or inits[-1].is_file() else []

@@ -21,6 +21,7 @@ from pmqbench.sources.base import source_of
 from pmqbench.targets import Targets, named
 from pmqbench.tasks.definitions import load_tasks, with_revisions
 from pmqbench.tasks.kinds.base import check_kinds
+from pmqbench.training_seeds import suites_by_training_seed
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 RECIPES = Path(__file__).with_name("shared_recipes")
@@ -75,7 +76,8 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
     )
     if suite.strict:
         refuse_unpinned(suite)
-    return replace(suite, targets=Targets(config, suite, family).all())
+    suite = replace(suite, targets=Targets(config, suite, family).all())
+    return replace(suite, by_training_seed=suites_by_training_seed(config, suite, family))
 
 
 def with_recipes(config: Mapping[str, Any]) -> dict[str, Any]:

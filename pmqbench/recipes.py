@@ -247,6 +247,7 @@ class Suite:
         reference: display name of the quantizer that reports compare the others with.
         strict: whether an expert that differs from its published number stops the suite.
         sources: "base" and "experts" -> the sources' options as in the config.
+        by_training_seed: training seed -> the suite as trained with that, with a part of the default target, as its default.
     """
 
     name: str
@@ -263,6 +264,7 @@ class Suite:
     reference: str
     strict: bool
     sources: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    by_training_seed: Mapping[int, Suite] = field(default_factory=dict, repr=False)
 
     @cached_property
     def base_id(self) -> str:

@@ -49,13 +49,23 @@ class Targets:
         """What options are chosen by; ConfigError for a task without data."""
         return [self.suite.evaluation(task) for task in self.suite.tasks]
 
+    @cached_property
+    def merges(self) -> dict[str, MergeRecipe]:
+        """Merges of the default target by name."""
+        return self._merges(self.config["merges"], "merges")
+
+    def default(self) -> list[Pair]:
+        """Pairs of the default target."""
+        return self._sweep({}, self.merges, self.config["quantizers"], "quantizers")
+
     def all(self) -> dict[str, Target]:
         """The default target and every named one, each with the default's recipes first."""
-        merges = self._merges(self.config["merges"], "merges")
-        quantizers = self.config["quantizers"]
-        default = self._sweep({}, merges, quantizers, "quantizers")
+        merges, quantizers = self.merges, self.config["quantizers"]
+        default = self.default()
         targets = {"default": Target(self.suite.name, tuple(default))}
         for name, extra in self.config["targets"].items():
+            if name == "seeds":  # which adds nothing: `training_seeds.py`
+                continue
             where = f"targets.{name}"
             _refuse_twice(merges, extra["merges"], f"{where}.merges")
             _refuse_twice(quantizers, extra["quantizers"], f"{where}.quantizers")

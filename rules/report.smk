@@ -95,7 +95,8 @@ rule write_page:
         report="{report}",
         tasks=list(LAYOUT.tasks),
         models=REPORTS.index_rows,
-        configfiles=REPORTS.config_files(workflow.configfiles),
+        beside=REPORTS.beside_page,
+        command=REPORTS.command(workflow.main_snakefile, workflow.configfiles, workflow.config_settings.config),
         code=REPORTS.page_code("write_page"),
     script:
         "../scripts/write_page.py"
@@ -147,7 +148,6 @@ rule plot_comparison:
         "../envs/pmqbench.yaml"
     params:
         tasks=list(LAYOUT.tasks),
-        bits=LAYOUT.pairs[0][1].method.bits,
         code=REPORTS.plot_code(),
     script:
         "../scripts/plot_comparison.py"
@@ -181,6 +181,38 @@ rule answer_ablations:
         "../scripts/answer_ablations.py"
 
 
+rule compare_training_seeds:
+    input:
+        TRAINING_SEEDS.record_files,
+    output:
+        records=f"{TRAINING_SEEDS.folder}/records.parquet",
+        csv=f"{TRAINING_SEEDS.folder}/variance.csv",
+        differences=f"{TRAINING_SEEDS.folder}/differences.csv",
+        markdown=report(
+            f"{TRAINING_SEEDS.folder}/variance.md",
+            category="Training seeds",
+            caption="../docs/captions/variance.rst",
+        ),
+        svg=report(
+            f"{TRAINING_SEEDS.folder}/variance.svg",
+            category="Training seeds",
+            caption="../docs/captions/plots.rst",
+        ),
+        png=f"{TRAINING_SEEDS.folder}/variance.png",
+    log:
+        f"results/logs/compare_training_seeds/{SUITE.name}.log",
+    conda:
+        "../envs/pmqbench.yaml"
+    params:
+        suite=SUITE.name,
+        tasks=list(LAYOUT.tasks),
+        reference=SUITE.reference,
+        rows=TRAINING_SEEDS.rows,
+        code=REPORTS.code("compare_training_seeds"),
+    script:
+        "../scripts/compare_training_seeds.py"
+
+
 rule track_runs:
     input:
         records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
@@ -203,7 +235,10 @@ rule track_runs:
 
 rule join_leaderboards:
     input:
-        REPORTS.leaderboards(),
+        leaderboards=REPORTS.leaderboards("leaderboard.csv"),
+        comparisons=REPORTS.leaderboards("comparisons.csv"),
+        records=REPORTS.leaderboards("records.parquet"),
+        entries=entry_files(),
     output:
         csv="results/leaderboard.csv",
         markdown="results/leaderboard.md",
@@ -213,7 +248,8 @@ rule join_leaderboards:
     conda:
         "../envs/pmqbench.yaml"
     params:
-        made_of=REPORTS.leaderboards(),
+        data=DATA,
+        made_of=[REPORTS.leaderboards("leaderboard.csv"), entry_files()],
         code=REPORTS.page_code("join_leaderboards"),
     script:
         "../scripts/join_leaderboards.py"

@@ -20,7 +20,8 @@ def main(job):
         read_csv(job.input.leaderboard),
         summary,
         gather_details(records, read_table(job.input.layers), summary, files),
-        configfiles=job.params.configfiles,
+        command=job.params.command,
+        beside=[*job.params.beside, "report.html"],
         warnings=read_json(job.input.warnings),
         sentence=verdict_sentence(read_pairs(job.input.comparisons)),
     )

@@ -16,7 +16,7 @@ from pmqbench.workflow.failures import UNLOCK
 from pmqbench.workflow.progress import Job, Run
 from snakemake_logger_plugin_pmqbench.bars import Bars
 
-KEPT = ("Nothing to be done", "Complete log", "This was a dry-run")
+KEPT = ("Log: ", "Nothing to be done", "Complete log", "This was a dry-run")
 """Beginnings of plain messages that are shown; warnings and errors are shown too."""
 TOLD = ("RuleException", "CalledProcessError")
 """Exceptions of failed jobs, which have a line of their own, and a list at the end."""

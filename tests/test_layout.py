@@ -197,7 +197,7 @@ def test_every_model_of_a_report_has_files_and_records_of_its_own():
 def test_an_unknown_target_names_those_that_exist(name):
     config = copy.deepcopy(MINI)
     del config["targets"]["ablations"]
-    with pytest.raises(ConfigError, match=rf'suite mini has no target "{name}"; it has: all, full\.'):
+    with pytest.raises(ConfigError, match=rf'suite mini has no target "{name}"; it has: all, full, seeds\.'):
         Reports(Layout(load_suite(config))).target_files(name)(None)
 
 

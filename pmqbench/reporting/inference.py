@@ -36,6 +36,21 @@ def t_interval(
     return error * stats.t.ppf(1 - LEVEL / 2, freedom), 2 * stats.t.sf(ratio, freedom)
 
 
+def combined_error(errors: Sequence[float], freedom: Sequence[float]) -> tuple[float, float]:
+    """The standard error of a sum of independent terms, and its degrees of freedom by Welch and Satterthwaite.
+
+    Args:
+        errors: of the terms.
+        freedom: their degrees of freedom, of no matter where an error is 0.
+
+    Returns:
+        NaN if an error is; freedom is infinite where no error is above 0.
+    """
+    error = float(np.hypot.reduce(errors))
+    shares = sum((one / error) ** 4 / free for one, free in zip(errors, freedom, strict=True) if one > 0)
+    return error, float(1 / shares) if shares > 0 else float("inf")
+
+
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """p-values adjusted so that, of all true null hypotheses, any falls below a level with at most that probability.
 

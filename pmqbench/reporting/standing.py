@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from pmqbench.reporting.statistics import Summary, differences, ranked
+from pmqbench.reporting.statistics import Summary, every_pair, ranked
 from pmqbench.reporting.verdicts import LEVEL
 
 
@@ -36,9 +36,8 @@ def standing(summary: Summary) -> pd.DataFrame:
 
 def tied_ranks(summary: Summary, order: np.ndarray) -> np.ndarray:
     """1 and, for each of these entries (best first), how many of them are better after the correction over all pairs."""
-    upper, lower = np.triu_indices(len(order), 1)
-    better = differences(summary, order[upper], order[lower])["p_holm"] < LEVEL
-    return 1 + np.bincount(lower[better], minlength=len(order))
+    _, lower, p_holm = every_pair(summary, order)
+    return 1 + np.bincount(lower[p_holm < LEVEL], minlength=len(order))
 
 
 def worst_tasks(summary: Summary) -> pd.DataFrame:

@@ -26,7 +26,7 @@ import pandas as pd
 from pmqbench.errors import DataError, did_you_mean
 from pmqbench.reporting.bootstrap import REPLICATES, interval, seed_weights
 from pmqbench.reporting.entries import Runs, arrange, bootstrap_examples, example_covariance, task_outcomes
-from pmqbench.reporting.inference import holm, t_interval
+from pmqbench.reporting.inference import combined_error, holm, t_interval
 from pmqbench.reporting.verdicts import ABOVE, BEST, BETTER, FULL_PRECISION, LEVEL, REFERENCE, UNCLEAR, WORSE
 
 REFERENCE_KINDS = ("base", "expert")
@@ -207,14 +207,23 @@ def compare(summary: Summary, reference: str) -> pd.DataFrame:
     Raises:
         DataError: no entry has that quantizer.
     """
-    entries = summary.entries
+    pairs = comparable(summary.entries, reference)
+    return pd.concat([compare_pairs(summary, against, found) for against, found in pairs.items()], ignore_index=True)
+
+
+def comparable(entries: pd.DataFrame, reference: str) -> dict[str, list[tuple[int, int]]]:
+    """REFERENCE and FULL_PRECISION -> numbers of each quantized entry and of the one that `compare` compares it with.
+
+    Raises:
+        DataError: no entry has the quantizer `reference`.
+    """
     quantized = entries[entries["kind"] == "quantized"]
     names = set(quantized["quantizer"])
     if reference not in names:
         raise DataError(f'no quantizer "{reference}" to compare with.', remedy=did_you_mean(reference, names))
     grid = entries[["merge", "bits", "group_size"]].fillna(0).apply(tuple, axis=1)
     named, merged = (entries["quantizer"] == reference), entries["kind"] == "merged"
-    pairs = {
+    return {
         against: [
             (number, other)
             for number in quantized.index
@@ -223,13 +232,16 @@ def compare(summary: Summary, reference: str) -> pd.DataFrame:
         ]
         for against, chosen, key in ((REFERENCE, named, grid), (FULL_PRECISION, merged, entries["merge"]))
     }
-    return pd.concat([compare_pairs(summary, against, found) for against, found in pairs.items()], ignore_index=True)
 
 
 def compare_ranked(summary: Summary) -> pd.DataFrame:
-    """Each ranked entry against the best one and against the one that stands above it, as from `compare_pairs`."""
+    """Each ranked entry against the best one and against the one that stands above it, as from `compare_pairs`.
+
+    Which entry is best is known from the same records, so p-values of differences to it are corrected over all pairs.
+    """
     order = ranked(summary.entries)
-    best = compare_pairs(summary, BEST, [(number, order[0]) for number in order[1:]])
+    upper, _, p_holm = every_pair(summary, order)
+    best = compare_pairs(summary, BEST, [(number, order[0]) for number in order[1:]], p_holm[upper == 0])
     above = compare_pairs(summary, ABOVE, list(zip(order[1:], order[:-1], strict=True)))
     return pd.concat([best, above], ignore_index=True)
 
@@ -239,13 +251,22 @@ def compare_all(summary: Summary, reference: str) -> pd.DataFrame:
     return pd.concat([compare(summary, reference), compare_ranked(summary)], ignore_index=True)
 
 
-def compare_pairs(summary: Summary, against: str, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
+def every_pair(summary: Summary, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places in `order` (numbers of entries) of the first and the second of every pair, and p-values corrected over all."""
+    upper, lower = np.triu_indices(len(order), 1)
+    return upper, lower, differences(summary, order[upper], order[lower])["p_holm"].to_numpy()
+
+
+def compare_pairs(
+    summary: Summary, against: str, pairs: Sequence[tuple[int, int]], corrected: np.ndarray | None = None
+) -> pd.DataFrame:
     """Paired differences between entries.
 
     Args:
         summary: of the suite.
         against: what the second of each pair stands for.
         pairs: numbers of entries; all of them are one family for the correction.
+        corrected: their p-values, where these are corrected over more than these pairs.
 
     Returns:
         entry and other (the numbers), the first one's merge, bits, group_size and quantizer, `against`, `reference` (the
@@ -254,6 +275,8 @@ def compare_pairs(summary: Summary, against: str, pairs: Sequence[tuple[int, int
     """
     first, second = np.array(pairs, int).reshape(-1, 2).T
     table = differences(summary, first, second)
+    if corrected is not None:
+        table["p_holm"] = corrected
     names = summary.entries.loc[first, ["merge", "bits", "group_size", "quantizer"]].reset_index(drop=True)
     others = summary.entries["quantizer"].to_numpy()[second]
     clear = table["p_holm"] < LEVEL
@@ -290,7 +313,4 @@ def paired_seed_error(first: SeedAverages, second: SeedAverages) -> tuple[float,
     """
     shared = first.keys() & second.keys()
     parts = [{seed: first[seed] - second[seed] for seed in shared}] if shared else [first, second]
-    errors = [seed_error(part) for part in parts]
-    error = float(np.hypot(*errors) if len(errors) == 2 else errors[0])
-    shares = sum((one / error) ** 4 / (len(part) - 1) for one, part in zip(errors, parts, strict=True) if error > 0 and one > 0)
-    return error, 1 / shares if shares else float("inf")
+    return combined_error([seed_error(part) for part in parts], [len(part) - 1 for part in parts])

@@ -30,6 +30,10 @@ TEXT_COLUMNS = (
     "source",
     "chosen",
     "worst_task",
+    "origin",
+    "submitted_by",
+    "link",
+    "entry",
 )
 COMPARED = {"above": ABOVE, "to_reference": REFERENCE, "to_best": BEST}
 NAMES = ("rank", "merge", "quantizer", "bits", "group_size")
@@ -51,22 +55,23 @@ not clear that the row above is better. *tied_rank* is one more than the number 
 HOW_STANDING = """\
 *standard_error* is that of the average, from test examples and seeds. *to_reference* is the difference in points to the
 reference quantizer under the same merge, bits and group size, *to_best* that to the model of rank 1. *to_reference_p*,
-*to_best_p* and *above_p* (of the difference to the row above) are p-values of the paired test, each corrected by Holm over its
-column; where *above_p* is 0.05 or more the rank is marked "=". *tied_rank* counts the models that are better by the same test,
-corrected by Holm over all pairs. *worst* is the least share of an expert's value that is kept on any task, *worst_task* names
-that task.
+*to_best_p* and *above_p* (of the difference to the row above) are p-values of the paired test, corrected by Holm over their
+column, those to the best model over all pairs, since the same records say which one that is; where *above_p* is 0.05 or
+more the rank is marked "=". *tied_rank* counts the models that are better by the same test, corrected over all pairs.
+*worst* is the least share of an expert's value that is kept on any task, *worst_task* names that task.
 
-The rest describes the ranking, decides nothing, and depends on which models are in it: *win_rate* is the share of comparisons
-with another model on one task that are won, *average_rank* the mean rank over tasks, *improvability* the mean share of errors
-that the best model of a task does not make."""
+The rest describes the ranking, decides nothing, and depends on which models are in it: *win_rate* is the share of
+comparisons with another model on one task that are won, *average_rank* the mean rank over tasks, *improvability* the mean
+share of errors that the best model of a task does not make."""
 
 HOW_COMPARED = """\
-Paired differences in points: both models were scored on the same examples and, where calibrated, with the same seeds. *p* is
-the two-sided p-value of the difference, below 0.05 where its 95 % interval excludes zero; *p_holm* is corrected by Holm over
-all lines of the same *against*. "better" and "worse" mean that *p_holm* is below 0.05. *detectable* is the smallest difference
-that would have a *p* below 0.05; a true difference of that size is found one time in two, one 1.4 times as large four in five.
-*se_examples* is the difference's standard error from test examples alone, *se_seeds* the one from calibration seeds alone.
-`mcnemar.csv` has each of these pairs by task and seed, by McNemar's exact test."""
+Paired differences in points: both models were scored on the same examples and, where calibrated, with the same seeds. *p*
+is the two-sided p-value of the difference, below 0.05 where its 95 % interval excludes zero; *p_holm* is corrected by Holm
+over all lines of the same *against*, for "best" over all pairs of models. "better" and "worse" mean that *p_holm* is below
+0.05. *detectable* is the smallest difference that would have a *p* below 0.05; a true difference of that size is found one
+time in two, one 1.4 times as large four in five. *se_examples* is the difference's standard error from test examples alone,
+*se_seeds* the one from calibration seeds alone. `mcnemar.csv` has each of these pairs by task and seed, by McNemar's exact
+test."""
 
 
 def leaderboard(summary: Summary, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -70,6 +71,11 @@ def shared_experts(suite: Suite) -> list[str]:
         for place, names in tasks.items()
         if place is not None and len(names) > 1
     ]
+
+
+def is_trained(source: Any) -> bool:
+    """Whether a source trains its models from a seed, its option `seed`."""
+    return source.trains and any(option.name == "seed" for option in fields(source))
 
 
 CARD = "README.md"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +67,12 @@ class Reports:
 
     def record_rows(self, wildcards: Any) -> list[dict[str, Any]]:
         """Every record of a report with the suite's names of its recipes."""
-        return [{"path": path, **model.names} for model in self._models(wildcards) for path in self.layout.record_files(model)]
+        return self.record_rows_of(self.layout.targets[wildcards.report])
+
+    def record_rows_of(self, target: Target) -> list[dict[str, Any]]:
+        """The same of a target."""
+        models = self.layout.models_of(target)
+        return [{"path": path, **model.names} for model in models for path in self.layout.record_files(model)]
 
     def layer_rows(self, wildcards: Any) -> list[dict[str, Any]]:
         """Every quantized model's layer records with its names."""
@@ -148,6 +154,8 @@ class Reports:
         """A target of the suite by the name of its rule: the default one is `all`."""
         suite = self.layout.suite
         known = {"all" if target == "default" else target: found for target, found in suite.targets.items()}
+        if suite.by_training_seed:  # which all have one report
+            known["seeds"] = next(iter(suite.by_training_seed.values())).targets["default"]
         if name not in known:
             what = f'suite {suite.name} has no target "{name}"; it has: {", ".join(known)}.'
             raise ConfigError(what, where="targets", remedy="Add it to the config, or choose one of these.")
@@ -186,11 +194,24 @@ class Reports:
         """Hash of the code of a stage that writes a page, with the page's templates, styles and scripts."""
         return hash8([self.code(script), *(path.read_text(encoding="utf-8") for path in sorted(PAGE_ASSETS.iterdir()))])
 
-    def config_files(self, configfiles: Iterable[str | Path]) -> list[str]:
-        """Config files as one would name them in the folder that Snakemake works in."""
+    def command(self, snakefile: str | Path, configfiles: Iterable[str | Path], changes: Mapping[str, Any]) -> list[str]:
+        """How Snakemake is called in the folder that it works in, up to the files it is to make.
+
+        Args:
+            snakefile: the main one.
+            configfiles: those that were read.
+            changes: keys of the config that were given on the command line.
+        """
         here = Path.cwd()
-        paths = [Path(path).resolve() for path in configfiles]
-        return [(path.relative_to(here) if path.is_relative_to(here) else path).as_posix() for path in paths]
+
+        def named(path: str | Path) -> str:
+            whole = Path(path).resolve()
+            return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
+
+        elsewhere = [] if named(snakefile) == "Snakefile" else ["--snakefile", named(snakefile)]
+        changed = [f"{key}={argument(value)}" for key, value in changes.items()]
+        files = ["--configfile", *map(named, configfiles)]
+        return ["snakemake", *elsewhere, "--cores", "all", *files, *(["--config", *changed] if changed else []), "--"]
 
     def shown(self, folder: str) -> list[str]:
         """Everything a report shows."""
@@ -199,14 +220,21 @@ class Reports:
         names += ["reproduction.csv", "reproduction.md"] if self.published else []
         return [*(f"{folder}/{name}" for name in names), *self.drawn(folder)]
 
+    def beside_page(self, wildcards: Any) -> list[str]:
+        """Tables beside a report's page, and the folders of its figures, as the page links to them."""
+        folder = Path(REPORTS, wildcards.report)
+        files = [Path(path).relative_to(folder) for path in self.shown(folder.as_posix())]
+        tables = [path.name for path in files if path.suffix in (".csv", ".md") and len(path.parts) == 1]
+        return [*tables, *dict.fromkeys(f"{path.parent.as_posix()}/" for path in files if len(path.parts) > 1)]
+
     def target_files(self, target: str) -> Callable[[Any], list[str]]:
         """Input function of a target's rule; the error of a target that the suite lacks comes when it is asked for."""
         return lambda wildcards: self.shown(self.folder(target))
 
-    def leaderboards(self) -> list[str]:
-        """Leaderboards of this suite's default target and of every other report that exists."""
-        found = {path.as_posix() for path in Path(REPORTS).glob("*/leaderboard.csv")}
-        return sorted({f"{self.default}/leaderboard.csv", *found})
+    def leaderboards(self, name: str) -> list[str]:
+        """A file of the default target's report of this suite, and of every other report that has a leaderboard."""
+        found = {path.parent.as_posix() for path in Path(REPORTS).glob("*/leaderboard.csv")}
+        return [f"{folder}/{name}" for folder in sorted({self.default, *found})]
 
     # --- export
 
@@ -252,3 +280,10 @@ class Reports:
 
     def _exported(self, model: Model) -> str:
         return model.folder.replace(QUANTIZED, EXPORTED, 1)
+
+
+def argument(value: Any) -> str:
+    """A value of the config as Snakemake reads it from the command line."""
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)

@@ -44,7 +44,7 @@ def test_differences_are_those_of_the_comparisons(report):
         low, high = sorted(sign * end for end in found[1:3])
         expected = [float(pair[name]) for name in ("difference", "ci_low", "ci_high")]
         assert [sign * found[0], low, high] == pytest.approx(expected, abs=1e-9)
-        assert found[3] == float(pair["p"])
+        assert found[3] == pytest.approx(float(pair["p"]), rel=0.006)
 
 
 def test_details_are_the_records(report):
@@ -83,11 +83,13 @@ def test_the_page_names_no_other_site(report):
 def test_the_page_of_all_suites_links_to_theirs(report):
     header, rows = read_csv(report.folder / "leaderboard.csv")
     table = ["suite", *header], [["mini", *row] for row in rows]
-    contents = joint_contents(table, {"mini": "suites/mini/leaderboard.html"})
+    contents = joint_contents(table, {"mini": "suites/mini/leaderboard.html"}, [])
     assert contents["references"] == report.contents["references"] == [len(rows) - 2, len(rows) - 1]
     page = render_page(contents)
     assert 'href="suites/mini/leaderboard.html"' in page
     assert "index.csv" not in page
+    assert 'href="leaderboard.md"' in page
+    assert 'href="report.html"' in render_page(report.contents)
 
 
 def test_index_leads_from_rows_to_files(tmp_path, report):

@@ -1,0 +1,38 @@
+# The objects that know where the artefacts of SUITE are and how they are made: pmqbench/workflow/.
+from pmqbench.workflow.evaluations import Evaluations
+from pmqbench.workflow.layout import (
+    DATA,
+    EVALUATIONS,
+    EXPORTED,
+    MERGED,
+    MODELS,
+    QUANTIZED,
+    Layout,
+    any_of,
+)
+from pmqbench.workflow.layout import REPORTS as REPORT_FOLDERS
+from pmqbench.workflow.quantizations import Quantizations
+from pmqbench.workflow.reports import Reports
+from pmqbench.workflow.stages import Stages, code_of
+from pmqbench.workflow.training_seeds import TrainingSeeds
+
+LAYOUT = Layout(SUITE)
+STAGES = Stages(LAYOUT, code_of)
+QUANTIZATIONS = Quantizations(STAGES)
+EVALUATION = Evaluations(QUANTIZATIONS)
+REPORTS = Reports(LAYOUT)
+TRAINING_SEEDS = TrainingSeeds(LAYOUT)
+SMALL = SUITE.batch_jobs
+# Jobs of a small suite run side by side; those of a large one take all cores, one after the other.
+JOB_THREADS = 1 if SMALL else max(1, workflow.cores or 1)
+
+
+wildcard_constraints:
+    data_id=any_of(STAGES.data_tasks),
+    head=any_of(STAGES.head_names()),
+    expert=any_of(LAYOUT.experts),
+    merge=any_of(LAYOUT.merges),
+    record=any_of(EVALUATION.record_stems()),
+    seed=r"\d+",
+    report=any_of(LAYOUT.targets),
+    exported=any_of(REPORTS.exportable()),
