@@ -18,7 +18,7 @@ FOLDER = $(BIN)/python -m pmqbench.workflow $(CONFIG) "$(TARGET)"
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := run
-.PHONY: run show unlock test lint report leaderboard readme export ui clean help install
+.PHONY: run show unlock test lint report leaderboard submit readme export ui clean help install
 
 run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full, ablations, seeds or methods for more
 	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(wildcard config/*.yaml))"; exit 2; }
@@ -40,8 +40,11 @@ report: install  ## Write the report page of SUITE again
 $(REPORT)/report.html: $(wildcard $(REPORT)/*.csv $(REPORT)/*.md $(REPORT)/plots/* docs/captions/*)
 	@$(call RUN,$(TARGET)) --report $@
 
-leaderboard: install  ## Join all suites' leaderboards into results/leaderboard.*
+leaderboard: install  ## Join all suites' leaderboards and what others sent in into results/leaderboard.*
 	$(call RUN,leaderboard)
+
+submit: install  ## Write a row of SUITE as a file to send in: MODEL=wudi/gptq/4 BY="Ada Lovelace" (docs/submitting.md)
+	@$(BIN)/python -m pmqbench.cli submit $(CONFIG) "$(MODEL)" --by "$(BY)" --link "$(LINK)" --target "$(TARGET)" $(if $(WITHOUT_CODE),--without-code)
 
 readme: install  ## Refresh the README's block and picture from SUITE's report
 	report=$$($(FOLDER)) && $(BIN)/python -m pmqbench.reporting.readme README.md $$report
@@ -70,7 +73,7 @@ install: $(INSTALLED)
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pmqbench.workflow.install requirements.lock $(VENV)/install.log
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	touch $@
 

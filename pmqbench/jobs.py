@@ -64,6 +64,11 @@ def taken_warnings() -> list[str]:
     return messages
 
 
+def show_warnings() -> None:
+    """From now on the project's warnings go to stderr, and are kept for `taken_warnings`."""
+    logger.addHandler(_collector)
+
+
 def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
     """Runs a script's `main(snakemake)` with logging into the rule's log file; the project's warnings also go to stderr.
 
@@ -75,7 +80,7 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
         filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
     logging.captureWarnings(True)
-    logger.addHandler(_collector)
+    show_warnings()
     logger.info("%s %s", snakemake.rule, dict(snakemake.wildcards))
     started = time.perf_counter()
     try:

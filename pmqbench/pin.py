@@ -17,6 +17,7 @@ from pmqbench.config import load_suite, read_config
 from pmqbench.errors import PMQError
 from pmqbench.hub import Repo, explained, resolve
 from pmqbench.repositories import repositories
+from pmqbench.sources.each import EachItsOwn
 
 
 def pins(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,12 +26,16 @@ def pins(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         HubError: a repository that cannot be resolved, with the remedy.
     """
-    found = repositories(load_suite({**config, "strict": False}))  # a strict suite is what is pinned here
+    suite = load_suite({**config, "strict": False})  # a strict suite is what is pinned here
+    found = repositories(suite)
     pinned: dict[str, Any] = {}
     if found.base:
         pinned["base"] = {"revision": commit(found.base)}
     if found.experts:
-        pinned["experts"] = {"revisions": {name: commit(repo) for name, repo in found.experts.items()}}
+        commits = {name: commit(repo) for name, repo in found.experts.items()}
+        apart = isinstance(suite.experts, EachItsOwn)
+        own = {"of": {name: {"revision": sha} for name, sha in commits.items()}}
+        pinned["experts"] = own if apart else {"revisions": commits}
     if found.data:
         pinned["data_revisions"] = {name: commit(repo) for name, repo in found.data.items()}
     return pinned

@@ -7,9 +7,11 @@ its records are collected (`reporting/collect.py`).
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import hypot
 from pathlib import Path
+from statistics import NormalDist, fmean
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,17 @@ class Record:
         if self.correct is None:
             raise DataError(f"{self.metric} has no per-example outcomes.", where=f"{self.model}, {self.task}")
         return np.unpackbits(np.frombuffer(base64.b64decode(self.correct), dtype=np.uint8), count=self.n)
+
+
+def mean_of(records: Sequence[Record]) -> tuple[float, float]:
+    """Unweighted mean of the metrics of one model on several tasks, and its standard error from their examples."""
+    return fmean(record.value for record in records), hypot(*(record.standard_error for record in records)) / len(records)
+
+
+def interval(value: float, standard_error: float) -> tuple[float, float]:
+    """The normal 95 % interval."""
+    half = NormalDist().inv_cdf(0.975) * standard_error
+    return value - half, value + half
 
 
 def pack_outcomes(correct: np.ndarray) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pmqbench.errors import ConfigError
 from pmqbench.hub import Repo
+from pmqbench.sources.each import EachItsOwn
 from pmqbench.sources.hub import HubModels
 from pmqbench.tasks.sources.hub import HubData
 
@@ -29,10 +30,12 @@ class Repositories:
 def repositories(suite: Suite) -> Repositories:
     """The suite's repositories at the revisions that its config gives; sources that are not the hub's are left out."""
     sources = {task.name: task.data_source() for task in suite.tasks}
-    experts = suite.experts
+    experts = {
+        name: suite.experts.sources[name] if isinstance(suite.experts, EachItsOwn) else suite.experts for name in sources
+    }
     return Repositories(
         base=suite.base.repository("") if isinstance(suite.base, HubModels) else None,
-        experts={name: experts.repository(name) for name in sources} if isinstance(experts, HubModels) else {},
+        experts={name: source.repository(name) for name, source in experts.items() if isinstance(source, HubModels)},
         data={
             name: Repo(source.id, "dataset", source.revision) for name, source in sources.items() if isinstance(source, HubData)
         },

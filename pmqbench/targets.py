@@ -35,11 +35,19 @@ class Targets:
         self.config, self.suite, self.family = config, suite, family
         model = suite.base.model_config(family)
         self.shapes = family.linear_shapes(model) if model is not None else {}
-        self.data = {
-            "calibration_data": [{"task": task.name, "id": task.data_id} for task in suite.tasks],
-            "batch_size": suite.calibration_batch,
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What calibration reads; ConfigError for a task without data."""
+        return {
+            "calibration_data": [{"task": task.name, "id": task.data_id} for task in self.suite.tasks],
+            "batch_size": self.suite.calibration_batch,
         }
-        self.validation = [suite.evaluation(task) for task in suite.tasks]
+
+    @cached_property
+    def validation(self) -> list[dict[str, Any]]:
+        """What options are chosen by; ConfigError for a task without data."""
+        return [self.suite.evaluation(task) for task in self.suite.tasks]
 
     @cached_property
     def merges(self) -> dict[str, MergeRecipe]:

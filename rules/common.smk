@@ -4,7 +4,12 @@ import sys
 
 from pmqbench.config import load_checked
 from pmqbench.errors import PMQError
-from pmqbench.workflow.hooks import list_failures, show_leaderboards
+from pmqbench.submissions.folder import entry_files
+from pmqbench.workflow.hooks import (
+    list_failures,
+    name_log,
+    show_leaderboards,
+)
 
 try:
     SUITE = load_checked(config, workflow.configfiles)
@@ -18,3 +23,4 @@ except PMQError as error:
 onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+    name_log(log)

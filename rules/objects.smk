@@ -1,6 +1,7 @@
 # The objects that know where the artefacts of SUITE are and how they are made: pmqbench/workflow/.
 from pmqbench.workflow.evaluations import Evaluations
 from pmqbench.workflow.layout import (
+    DATA,
     EVALUATIONS,
     EXPORTED,
     MERGED,

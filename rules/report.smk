@@ -95,7 +95,9 @@ rule write_page:
         report="{report}",
         tasks=list(LAYOUT.tasks),
         models=REPORTS.index_rows,
+        beside=REPORTS.beside_page,
         configfiles=REPORTS.config_files(workflow.configfiles),
+        changes=dict(workflow.config_settings.config),
         code=REPORTS.page_code("write_page"),
     script:
         "../scripts/write_page.py"
@@ -147,7 +149,6 @@ rule plot_comparison:
         "../envs/pmqbench.yaml"
     params:
         tasks=list(LAYOUT.tasks),
-        bits=LAYOUT.pairs[0][1].method.bits,
         code=REPORTS.plot_code(),
     script:
         "../scripts/plot_comparison.py"
@@ -235,7 +236,10 @@ rule track_runs:
 
 rule join_leaderboards:
     input:
-        REPORTS.leaderboards(),
+        leaderboards=REPORTS.leaderboards("leaderboard.csv"),
+        comparisons=REPORTS.leaderboards("comparisons.csv"),
+        records=REPORTS.leaderboards("records.parquet"),
+        entries=entry_files(),
     output:
         csv="results/leaderboard.csv",
         markdown="results/leaderboard.md",
@@ -245,7 +249,8 @@ rule join_leaderboards:
     conda:
         "../envs/pmqbench.yaml"
     params:
-        made_of=REPORTS.leaderboards(),
+        data=DATA,
+        made_of=[REPORTS.leaderboards("leaderboard.csv"), entry_files()],
         code=REPORTS.page_code("join_leaderboards"),
     script:
         "../scripts/join_leaderboards.py"

@@ -12,7 +12,7 @@ from pmqbench.reporting.style import save
 
 def main(job):
     summary = summarise(read_table(job.input.records), job.params.tasks)
-    data = PlotData(summary, read_table(job.input.layers), read_table(job.input.curves), job.params.bits)
+    data = PlotData(summary, read_table(job.input.layers), read_table(job.input.curves))
     for name in PLOTS:
         save(draw(name, data), *(path for path in job.output if Path(path).stem == name))
 

@@ -80,7 +80,7 @@ class LogHandler(LogHandlerBase):
         text = record.getMessage()
         if record.levelno >= logging.WARNING and not text.startswith(SUPERFLUOUS):
             self.say(text, "yellow" if record.levelno == logging.WARNING else "red")
-        elif text.startswith(KEPT):
+        elif text.startswith(KEPT) or hasattr(record, "shown"):
             self.say(text)
 
     def say(self, text: str, style: str | None = None) -> None:

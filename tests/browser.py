@@ -61,6 +61,11 @@ class Browser:
         self.call("Page.navigate", url=path.as_uri() + fragment)
         self.wait("location.protocol === 'file:' && document.readyState === 'complete'")
 
+    def visit(self, address: str) -> None:
+        """Loads what a server shows."""
+        self.call("Page.navigate", url=address)
+        self.wait("document.body !== null && document.readyState === 'complete'")
+
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
         done = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
@@ -74,11 +79,20 @@ class Browser:
             assert time.monotonic() < end, condition
             time.sleep(0.02)
 
-    def click(self, selector: str) -> None:
-        """Clicks with the mouse where the first such element is."""
+    def hover(self, selector: str) -> tuple[float, float]:
+        """Moves the mouse to where the first such element is; returns that place."""
         find = f"document.querySelector({json.dumps(selector)})"
         self.run(f"{find}.scrollIntoView({{block: 'center', inline: 'center'}})")
+        self.run(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )  # events of scrolling are over
         box = self.run(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({find}.getBoundingClientRect())")
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
+        return box[0], box[1]
+
+    def click(self, selector: str) -> None:
+        """Clicks with the mouse where the first such element is."""
+        box = self.hover(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 

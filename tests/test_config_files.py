@@ -170,7 +170,7 @@ def test_snakemake_hands_over_what_the_command_line_says(write, entry):
 def test_check_answers_by_file_and_line(write):
     paths = write(one=BASE, bad="bits: [4\n")
     run = {"capture_output": True, "text": True, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
-    command = [sys.executable, "-m", "pmqbench.check"]
+    command = [sys.executable, "-m", "pmqbench.cli", "check"]
     good = subprocess.run([*command, "one.yaml"], **run)
     assert (good.returncode, good.stderr) == (0, "")
     for wrong, message in {"bad.yaml": r"bad\.yaml, line 2", "none.yaml": r"none\.yaml: there is no such"}.items():

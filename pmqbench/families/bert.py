@@ -153,6 +153,7 @@ class BertFamily(ModelFiles):
 
     weights_file = WEIGHTS
     config_file = CONFIG
+    model_types = ("bert",)
     base_files = (TOKENIZER,)
     required_base_files = (TOKENIZER,)
     shared_files = (TOKENIZER,)

@@ -71,6 +71,7 @@ class Clip(ModelFiles):
 
     weights_file = WEIGHTS
     config_file = CONFIG
+    model_types = ("clip", "clip_vision_model")
     side_files = (PREPROCESSOR,)
     base_files = (PREPROCESSOR, PROCESSOR, TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", *TOKENIZERS[1])
     shared_files = (PREPROCESSOR, PROCESSOR, TOKENIZER)

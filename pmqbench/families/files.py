@@ -51,6 +51,7 @@ class ModelFiles(ABC):
 
     Attributes:
         weights_file, config_file: names in a model's folder.
+        model_types: what `model_type` of a config file may be; none for a config file that only this family has.
         side_files: names of what else a model needs to run, in every model's folder.
         base_files: names that are taken from where a base is brought from, where they exist (tokenizer, preprocessor).
         required_base_files: those of them without which a base is refused.
@@ -64,6 +65,7 @@ class ModelFiles(ABC):
 
     weights_file: ClassVar[str]
     config_file: ClassVar[str]
+    model_types: ClassVar[tuple[str, ...]] = ()
     side_files: ClassVar[tuple[str, ...]] = ()
     base_files: ClassVar[tuple[str, ...]] = ()
     required_base_files: ClassVar[tuple[str, ...]] = ()

@@ -31,6 +31,7 @@ class T5(ModelFiles):
 
     weights_file = WEIGHTS
     config_file = CONFIG
+    model_types = ("t5",)
     base_files = (TOKENIZER,)
     required_base_files = (TOKENIZER,)
     shared_files = (TOKENIZER,)

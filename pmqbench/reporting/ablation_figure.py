@@ -21,6 +21,7 @@ from pmqbench.reporting.verdicts import FULL_PRECISION
 PANEL_HEIGHT = 2.5
 INCHES_PER_CHARACTER = 0.1  # of a label, with the space to the next
 DECADES = 1.0  # values that span as much stand on a logarithmic axis
+MARGIN = 0.1  # of the axis beyond its outer points, so that none stands on the frame
 SHIFT = 0.16  # of the least distance between points, from one series to the next
 
 
@@ -54,6 +55,7 @@ def draw_ablation(suite: str, ablation: Mapping[str, Any], rows: pd.DataFrame) -
                     axis.axvline(place[ablation["baseline"]], **baseline_look())
             above.set_title(panel)
             for axis in (above, below):
+                axis.margins(x=MARGIN)
                 axis.set_xticks(list(place.values()), list(place), **turned(ablation["labels"]))
             below.set_xlabel(ablation["vary"] or "variant")
         axes[0, 0].set_ylabel("average over tasks (%)")

@@ -113,8 +113,13 @@ def collect_layers(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFram
     for row in rows:
         names = {"suite": suite} | {name: row[name] for name in LAYER_KEYS}
         # A layer record may have its own "bits"; the row's names win, and come first.
-        table += [names | flatten(layer) | names for layer in read_json(row["path"])]
+        table += [names | layer_columns(layer) | names for layer in read_json(row["path"])]
     return pd.DataFrame(table).astype({name: DTYPES[name] for name in ("suite", *LAYER_KEYS)})
+
+
+def layer_columns(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer's record as columns."""
+    return {name: json.dumps(value) if isinstance(value, list) else value for name, value in flatten(layer).items()}
 
 
 def collect_curves(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -143,13 +148,13 @@ def kept_point(curve: pd.DataFrame) -> pd.Series:
 
 
 def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}, "c": [2, 3]} -> {"a.b": 1, "c": "[2, 3]"}."""
+    """{"a": {"b": 1}, "c": [2, 3]} -> {"a.b": 1, "c": [2, 3]}."""
     flat: dict[str, Any] = {}
     for key, value in record.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
+            flat[f"{prefix}{key}"] = value
     return flat
 
 

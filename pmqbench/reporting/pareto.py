@@ -14,13 +14,13 @@ from matplotlib.lines import Line2D
 from pmqbench.reporting.labels import column_share, label_column
 from pmqbench.reporting.plot_data import whiskers
 from pmqbench.reporting.statistics import FULL_PRECISION
-from pmqbench.reporting.style import RC, REFERENCE_COLOUR, finish, line_handles, panels, plain_log, styles
+from pmqbench.reporting.style import RC, STAR, finish, line_handles, panels, plain_log
 
 FRONT_COLOUR = "#999999"
-STAR = {"linestyle": "none", "marker": "*", "color": REFERENCE_COLOUR, "markersize": 10}
 PANEL = (4.8, 4.4)
 AXES_INCHES = (4.0, 3.6)  # of a panel, without its labels
 CLOSE, APART, WIDEST = 0.005, 0.022, 0.1  # shares of a panel's span: one cost, the distance of its points, and of all of them
+MANY = 40  # models of a panel whose whiskers can no longer be told apart
 MINIMAL_SPAN = 0.1  # of the logarithm: a panel of equal costs has an axis too
 
 
@@ -37,23 +37,26 @@ def draw_panels(
         cost_label: of the x axes, which are logarithmic.
         caption: below.
     """
-    style = styles(quantized["quantizer"])
     with matplotlib.rc_context(RC):
         figure, axes = panels(len(clouds), *PANEL)
         for axis, (title, rows) in zip(axes, clouds.items(), strict=True):
             rows = rows.assign(place=beside(rows, cost))
-            for _, row in rows.iterrows():
-                look = STAR if row["label"] == FULL_PRECISION else style[row["quantizer"]].point(row["grouped"])
-                errors = whiskers(*(np.array([row[key]]) for key in ("ci_low", "average", "ci_high")))
-                axis.errorbar(row["place"], 100 * row["average"], errors, elinewidth=0.6, **look)
             front = pareto_front(rows, cost)
+            for number, row in rows.iterrows():
+                look = STAR if row["label"] == FULL_PRECISION else row["style"].point(row["grouped"])
+                errors = whiskers(*(np.array([row[key]]) for key in ("ci_low", "average", "ci_high")))
+                with_whisker = len(rows) <= MANY or number in front.index
+                axis.errorbar(row["place"], 100 * row["average"], errors if with_whisker else None, elinewidth=0.6, **look)
             axis.step(front["place"], 100 * front["average"], where="post", color=FRONT_COLOUR, linewidth=1.0, zorder=1)
             axis.set(title=title, xlabel=f"{cost_label}, logarithmic", ylabel="average over tasks (%)")
         for axis, rows in zip(axes, clouds.values(), strict=True):  # the shared limits are final now
             label_front(axis, rows, cost)
         handles = [*line_handles(quantized, joined=False), Line2D([], [], label=FULL_PRECISION, **STAR)]
         handles += [Line2D([], [], color=FRONT_COLOUR, label="Pareto front (labelled)")]
-        finish(figure, handles, caption)
+        many = max(map(len, clouds.values())) > MANY
+        finish(
+            figure, handles, caption + (f" In panels of more than {MANY} models only the front has whiskers." if many else "")
+        )
     return figure
 
 

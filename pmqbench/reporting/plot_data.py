@@ -25,13 +25,11 @@ class PlotData:
         summary: of its records.
         layers: of its quantized models, as from `collect_layers`.
         curves: of its refined models, as from `collect_curves`.
-        bits: the width that plots of one width show.
     """
 
     summary: Summary
     layers: pd.DataFrame
     curves: pd.DataFrame
-    bits: int
 
 
 def draw(name: str, data: PlotData) -> Figure:
@@ -42,6 +40,22 @@ def draw(name: str, data: PlotData) -> Figure:
 def whiskers(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
     """(2, k) distances for error bars, in percent; never negative, as they would be by rounding where all replicates agree."""
     return 100 * np.maximum([middle - low, high - middle], 0)
+
+
+def compared_merges(quantized: pd.DataFrame) -> list[str]:
+    """The merges that have a panel where methods are compared: those with several quantized models, or all if none has.
+
+    `average_by_merge` has every merge.
+    """
+    models = quantized.groupby("merge", sort=False).size()
+    several = models[models > 1]
+    return list(models.index if several.empty else several.index)
+
+
+def merges_left_out(quantized: pd.DataFrame) -> str:
+    """Says in a caption how many merges have no panel; "" if all have one."""
+    left_out = quantized["merge"].nunique() - len(compared_merges(quantized))
+    return f" {left_out} more merges, with one quantized model each: plot average_by_merge." if left_out else ""
 
 
 def full_precision(summary: Summary, merge: str) -> int:

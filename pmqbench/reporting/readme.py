@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pmqbench.errors import DataError, did_you_mean
 from pmqbench.files import atomic_path, write_text
+from pmqbench.reporting.columns import COLUMNS
 from pmqbench.reporting.leaderboard import read_leaderboard
 from pmqbench.reporting.statistics import FULL_PRECISION
 from pmqbench.reporting.tables import markdown_table, readable
@@ -17,7 +18,7 @@ from pmqbench.reporting.verdicts import read_pairs, verdict_sentence
 
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 PICTURE = "average_by_bits.png"
-LEFT_OUT = ("suite", "seeds", "compression")  # for a page's width; the report has them
+LEFT_OUT = ("seeds", "compression")  # for a page's width; the report has them
 
 
 def excerpt(report: str | Path, merge: str | None = None) -> str:
@@ -31,7 +32,7 @@ def excerpt(report: str | Path, merge: str | None = None) -> str:
         DataError: the report has no such merge.
     """
     report = Path(report)
-    table, pairs = read_leaderboard(report.name, report / "leaderboard.csv"), read_pairs(report / "comparisons.csv")
+    table, pairs = read_leaderboard(report / "leaderboard.csv")[list(COLUMNS)], read_pairs(report / "comparisons.csv")
     merges = list(dict.fromkeys(pair["merge"] for pair in pairs))
     note = "" if merge else ", the best at full precision"
     merge = merge or str(table["merge"][table["merge"].isin(merges) & (table["quantizer"] == FULL_PRECISION)].iloc[0])

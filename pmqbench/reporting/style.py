@@ -1,8 +1,8 @@
-"""The look of all plots: one fixed colour, marker and hatch per quantizer, captions, legends, and saving.
+"""The look of all plots: one fixed colour and marker per quantizer, captions, legends, and saving.
 
 The first six colours are those of Okabe and Ito (2008), "Color Universal Design", without black (references) and yellow (too
-light for lines); six of Paul Tol's "muted" scheme follow, with a hatch. Both are safe for colour-blind readers. Markers differ
-too, and quantizers beyond the twelfth reuse colours with other markers and hatches, so no two look the same.
+light for lines); six of Paul Tol's "muted" scheme follow. Both are safe for colour-blind readers. Markers differ too, and
+quantizers beyond the twelfth reuse colours with other markers, so no two look the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from pmqbench.files import atomic_path
@@ -31,11 +30,10 @@ from pmqbench.reporting.statistics import FULL_PRECISION
 WELL_KNOWN = ("rtn", "gptq", "awq", "epmq", "epmq-expert")
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 COLOURS += ("#332288", "#999933", "#882255", "#44AA99", "#CC6677", "#117733")
-COLOURS_PER_HATCH = 6
 MARKERS = "osD^vPX<>phd"
-HATCHES = ("", "////", "....", "xxxx")
 LINES = ("-", "--", ":", "-.")
 REFERENCE_COLOUR = "#000000"
+STAR = {"linestyle": "none", "marker": "*", "color": REFERENCE_COLOUR, "markersize": 10}  # a merge at full precision
 REFERENCE_LINES = {FULL_PRECISION: "-", EXPERTS: "--", PRETRAINED: ":"}
 RC = {
     "font.size": 10,
@@ -46,8 +44,6 @@ RC = {
     "axes.axisbelow": True,
     "grid.color": "#DDDDDD",
     "grid.linewidth": 0.6,
-    "hatch.linewidth": 0.5,
-    "hatch.color": "#FFFFFF",
     "svg.hashsalt": "pmqbench",
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and edited
     "savefig.dpi": 150,
@@ -58,11 +54,10 @@ INCHES_PER_CHARACTER = 0.068  # of a caption's 9-point letters
 
 @dataclass(frozen=True)
 class Style:
-    """How a quantizer is drawn: marker and line in line plots, hatch in bars."""
+    """How a quantizer is drawn."""
 
     colour: str
     marker: str
-    hatch: str
 
     def line(self, grouped: int) -> dict[str, object]:
         """Line2D arguments; `grouped` is 0 for per-channel, 1, 2, ... for the suite's group sizes."""
@@ -81,20 +76,12 @@ class Style:
         """Line2D arguments of a point that no line joins."""
         return self.line(grouped) | {"linestyle": "none"}
 
-    def bar(self, grouped: int) -> dict[str, object]:
-        """Patch arguments; `grouped` as for `line`."""
-        return {"facecolor": self.colour, "hatch": self.hatch, "alpha": 0.55 if grouped else 1.0}
-
 
 def styles(quantizers: Iterable[str]) -> dict[str, Style]:
     """Quantizer -> its style."""
     others = sorted(set(quantizers) - set(WELL_KNOWN))
     return {
-        name: Style(
-            COLOURS[place % len(COLOURS)],
-            MARKERS[(place + place // len(COLOURS)) % len(MARKERS)],
-            HATCHES[place // COLOURS_PER_HATCH % len(HATCHES)],
-        )
+        name: Style(COLOURS[place % len(COLOURS)], MARKERS[(place + place // len(COLOURS)) % len(MARKERS)])
         for place, name in enumerate((*WELL_KNOWN, *others))
     }
 
@@ -105,24 +92,22 @@ def method_label(quantizer: str, group_size: object) -> str:
 
 
 def methods(entries: pd.DataFrame) -> pd.DataFrame:
-    """The quantized entries with "label" and "grouped": 0 per channel, else 1, 2, ... by rising group size."""
+    """The quantized entries with "label", "style" and "grouped": 0 per channel, else 1, 2, ... by rising group size.
+
+    Styles depend on which quantizers there are, so take rows out of this table, not before.
+    """
     quantized = entries[entries["kind"] == "quantized"] if "kind" in entries else entries
     sizes = sorted(quantized["group_size"].dropna().unique())
     grouped = [0 if pd.isna(size) else 1 + sizes.index(size) for size in quantized["group_size"]]
     labels = [method_label(*pair) for pair in zip(quantized["quantizer"], quantized["group_size"], strict=True)]
-    return quantized.assign(label=labels, grouped=grouped)
+    style = quantized["quantizer"].map(styles(quantized["quantizer"]))
+    return quantized.assign(label=labels, grouped=grouped, style=style)
 
 
 def legend_rows(quantized: pd.DataFrame) -> list[tuple[str, Style, int]]:
     """(label, style, grouped) of every method in `methods`, once, in order."""
-    style = styles(quantized["quantizer"])
-    unique = quantized.drop_duplicates("label")[["label", "quantizer", "grouped"]].itertuples(index=False)
-    return [(label, style[quantizer], grouped) for label, quantizer, grouped in unique]
-
-
-def bar_handles(quantized: pd.DataFrame) -> list[Artist]:
-    """Legend entries of a bar plot."""
-    return [Patch(label=label, **style.bar(grouped)) for label, style, grouped in legend_rows(quantized)]
+    unique = quantized.drop_duplicates("label")[["label", "style", "grouped"]]
+    return list(unique.itertuples(index=False, name=None))
 
 
 def line_handles(quantized: pd.DataFrame, *, joined: bool = True) -> list[Artist]:
@@ -139,11 +124,16 @@ def reference_handles(names: Iterable[str]) -> list[Artist]:
     return [Line2D([], [], linestyle=REFERENCE_LINES[name], label=name, **look) for name in names]
 
 
-def grid(rows: int, columns: int, width: float, height: float, share: str) -> tuple[Figure, np.ndarray]:
-    """A figure of panels of `width` x `height` inches; returns it and its (rows, columns) axes, y shared by "row" or "all"."""
+def grid(
+    rows: int, columns: int, width: float, height: float, share: str, width_ratios: Sequence[float] | None = None
+) -> tuple[Figure, np.ndarray]:
+    """A figure of panels of (on average) `width` x `height` inches; returns it and its (rows, columns) axes.
+
+    Y is shared by "row" or "all".
+    """
     figure = Figure(figsize=(max(columns * width, 6.5), rows * height + 1.3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=share)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=share, width_ratios=width_ratios)
     for axis in axes.flat:
         axis.tick_params(labelleft=True)
     return figure, axes
@@ -151,11 +141,18 @@ def grid(rows: int, columns: int, width: float, height: float, share: str) -> tu
 
 def panels(count: int, width: float, height: float, *, columns: int = 3) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, at most `columns` side by side, all with one y axis; returns it and its axes."""
-    columns = min(columns, count, max(1, int(MAX_WIDTH / width)))
+    columns = even_columns(count, min(columns, max(1, int(MAX_WIDTH / width))))
     figure, axes = grid(-(-count // columns), columns, width, height, "all")
     for axis in axes.flat[count:]:
         axis.remove()
     return figure, list(axes.flat[:count])
+
+
+def sentence(text: str) -> Figure:
+    """A figure that says why it shows nothing."""
+    figure = Figure(figsize=(6.5, 1.0))
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return figure
 
 
 def finish(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
@@ -169,7 +166,7 @@ def finish(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
 
 
 def even_columns(count: int, most: int) -> int:
-    """How many columns, at most `most`, give `count` entries as few rows as they need, all but the last one full."""
+    """How many columns, at most `most`, give `count` entries as few rows as they need, as full as that can be."""
     rows = -(-count // max(1, most))
     return max(1, -(-count // max(1, rows)))
 

@@ -30,6 +30,10 @@ TEXT_COLUMNS = (
     "source",
     "chosen",
     "worst_task",
+    "origin",
+    "submitted_by",
+    "link",
+    "entry",
 )
 COMPARED = {"above": ABOVE, "to_reference": REFERENCE, "to_best": BEST}
 NAMES = ("rank", "merge", "quantizer", "bits", "group_size")

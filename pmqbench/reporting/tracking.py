@@ -42,11 +42,13 @@ PARENT = "mlflow.parentRunId"
 KIND = "mlflow.experimentKind"  # without it, MLflow's pages open on an empty view for language models
 SQLITE = "sqlite:///"
 PAGE = 500
+LONGEST_REASON = 150
 BATCH_METRICS, BATCH_PARAMS = 500, 100  # MLflow takes 1000 and 100
 # MLflow's own defaults retry a dead server for four minutes. Set before the import; a user's own values win.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_CONFIGURE_LOGGING": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a run
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
@@ -88,25 +90,16 @@ def track(records: pd.DataFrame, curves: pd.DataFrame, suite: str, artefacts: Se
         TrackingError: the store cannot be reached or written; the records are not affected.
     """
     set_environment()
-    from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
-    from sqlalchemy.exc import SQLAlchemyError
 
-    try:
-        with alone(store):
-            client = MlflowClient(tracking_uri=store)
-            experiment = find_experiment(client, store)
-            parent, outdated = log_parent(client, experiment, suite, suite_run(records))
-            counts = log_children(client, experiment, suite, parent.info.run_id, logged_runs(records, curves))
-            log_artefacts(client, parent, artefacts)
-            for run in outdated:
-                client.delete_run(run.info.run_id)
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise TrackingError(
-            f"MLflow failed: {scrub(str(error)).splitlines()[0][:300]}",
-            where=scrub(store),
-            remedy="The records are safe. Once the store is reachable, run: snakemake track",
-        ) from error
+    with explained(store, "The records are safe. Once MLflow can be reached, run: snakemake track"), alone(store):
+        client = MlflowClient(tracking_uri=store)
+        experiment = find_experiment(client, store)
+        parent, outdated = log_parent(client, experiment, suite, suite_run(records))
+        counts = log_children(client, experiment, suite, parent.info.run_id, logged_runs(records, curves))
+        log_artefacts(client, parent, artefacts)
+        for run in outdated:
+            client.delete_run(run.info.run_id)
     log.info(
         "MLflow %s: %d runs logged, %d replaced, %d unchanged", scrub(store), counts.logged, counts.replaced, counts.skipped
     )
@@ -117,6 +110,29 @@ def set_environment() -> None:
     """Gives MLflow our defaults; must come before its first import."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def explained(store: str, remedy: str) -> Iterator[None]:
+    """Raises what goes wrong with a store as a TrackingError that tells where, why in a line, and the remedy."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
+        raise TrackingError(
+            f"MLflow failed: {reason(str(error) or repr(error))}.", where=scrub(store), remedy=remedy
+        ) from error
+
+
+def reason(message: str) -> str:
+    """An error's message in brief; of a request without an answer, the last of the reasons that stand one in the other."""
+    line = scrub(message).splitlines()[0]
+    if "failed with exception" in line:
+        innermost = line.rsplit(": ", 1)[-1]
+        line = "no answer: " + innermost.rstrip("'\")")
+    return line.rstrip(".")[:LONGEST_REASON]
 
 
 @contextmanager

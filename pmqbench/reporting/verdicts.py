@@ -31,6 +31,16 @@ def verdict_sentence(pairs: Sequence[Pair]) -> str:
         For instance "Against gptq at 4 bits, better: epmq (every merge); worse: rtn (ta); no clear difference: rtn (ties)." Bit
         widths and group sizes of which the same is to be said share it.
     """
+    return _sentence(pairs, (BETTER, WORSE, UNCLEAR))
+
+
+def clear_verdicts(pairs: Sequence[Pair]) -> str:
+    """The same in brief: what is clearly better or worse; "" if there are no comparisons with the reference quantizer."""
+    said = _sentence(pairs, (BETTER, WORSE))
+    return said and f"{said} All else: {UNCLEAR}."
+
+
+def _sentence(pairs: Sequence[Pair], verdicts: Sequence[str]) -> str:
     pairs = [pair for pair in pairs if pair["against"] == REFERENCE]
     if not pairs:
         return ""
@@ -40,7 +50,7 @@ def verdict_sentence(pairs: Sequence[Pair]) -> str:
     merges = {pair["merge"] for pair in pairs}
     clauses: dict[str, list[str]] = {}
     for label, rows in settings.items():
-        clauses.setdefault(clause(rows, merges), []).append(label)
+        clauses.setdefault(clause(rows, merges, verdicts), []).append(label)
     said = [f"at {' and '.join(labels)}, {words}" for words, labels in clauses.items()]
     return f"Against {pairs[0]['reference']} {'. '.join([said[0], *(f'A{words[1:]}' for words in said[1:])])}."
 
@@ -56,11 +66,12 @@ def setting(pair: Pair) -> str:
     return bits if pair["group_size"] == "channel" else f"{bits} in groups of {pair['group_size']}"
 
 
-def clause(pairs: Sequence[Pair], merges: set[str]) -> str:
+def clause(pairs: Sequence[Pair], merges: set[str], verdicts: Sequence[str]) -> str:
     """Methods by verdict at one setting, each with the merges under which it has that verdict."""
-    found: dict[str, dict[str, list[str]]] = {BETTER: {}, WORSE: {}, UNCLEAR: {}}
+    found: dict[str, dict[str, list[str]]] = {verdict: {} for verdict in verdicts}
     for pair in pairs:
-        found[pair["verdict"]].setdefault(pair["quantizer"], []).append(pair["merge"])
+        if pair["verdict"] in found:
+            found[pair["verdict"]].setdefault(pair["quantizer"], []).append(pair["merge"])
     return "; ".join(
         f"{verdict}: {', '.join(f'{name} ({under(where, merges)})' for name, where in names.items()) or 'none'}"
         for verdict, names in found.items()

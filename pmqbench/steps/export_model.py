@@ -9,7 +9,8 @@ from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json
 from pmqbench.quantization.export import export_model, exported_weights
 from pmqbench.records import read_record
-from pmqbench.reporting.model_card import Card, Origin, model_card
+from pmqbench.reporting.model_card import OWN, Card, Origin, model_card
+from pmqbench.tasks.definitions import task_of
 
 
 def main(job: Any) -> None:
@@ -20,11 +21,13 @@ def main(job: Any) -> None:
     manifest, merged = read_json(folder / "manifest.json"), read_json(job.input.merged)
     quantizer = manifest["recipe"]["quantizer"]
     deployed = family.deployed(folder, base)
-    origins = {
-        task: Origin.of(read_json(path), f"expert {task}") for task, path in zip(plan["tasks"], job.input.experts, strict=True)
-    }
+    tasks = [task_of(task) for task in plan["tasks"]]
+    manifests = zip(tasks, job.input.experts, strict=True)
+    origins = {task.name: Origin.of(read_json(path), f"expert {task.name}") for task, path in manifests}
     with exported_weights(Path(job.input.packed), deployed, quantizer["options"]) as weights:
         card = Card(
+            suite=plan["suite"],
+            tasks=tasks,
             loader=deployed.loader,
             arguments=deployed.arguments,
             merge=merged["recipe"],
@@ -34,13 +37,14 @@ def main(job: Any) -> None:
             base=Origin.of(read_json(base / "manifest.json"), "base"),
             experts=origins,
             rows={
-                label: {record.task: record for record in map(read_record, job.input[name])}
+                label: {record.task: record for record in map(read_record, records)}
                 for name, label in (
-                    ("own_records", "this model"),
+                    ("own_records", OWN),
                     ("merged_records", "merged, full precision"),
-                    ("expert_records", "experts, each on its own task"),
+                    ("expert_records", "its expert"),
                     ("base_records", "pre-trained base"),
                 )
+                if (records := job.input.get(name))
             },
             size_bytes=weights.stat().st_size,
             full_bytes=merged["size_bytes"],

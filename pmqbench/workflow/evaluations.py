@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -86,8 +87,11 @@ class Evaluations:
         }
 
     def plan(self, wildcards: Any, output: Any) -> Plan:
+        """What a job evaluates."""
+        return self.plan_of(self._models(wildcards), self._tasks(wildcards))
+
+    def plan_of(self, compared: Sequence[Model], tasks: Sequence[Task]) -> Plan:
         """The models, the tasks, and the record of each pair."""
-        tasks = self._tasks(wildcards)
         models = [
             {
                 "id": model.id,
@@ -96,7 +100,7 @@ class Evaluations:
                 "seed": model.seed,
                 "records": [self.layout.record_file(model, task) for task in tasks],
             }
-            for model in self._models(wildcards)
+            for model in compared
         ]
         suite = self.layout.suite
         evaluated = [self.layout.scored(task, "test") for task in tasks]

@@ -14,6 +14,7 @@ from pmqbench.errors import ConfigError, listed
 from pmqbench.files import hash8
 from pmqbench.recipes import Target
 from pmqbench.reporting import PAGE_ASSETS, PLOTS
+from pmqbench.reporting.page.command import path_from_here
 from pmqbench.reporting.published import Published, expert_values, load_published, pair_up
 from pmqbench.repositories import unpinned
 from pmqbench.sources.base import shared_experts
@@ -195,9 +196,7 @@ class Reports:
 
     def config_files(self, configfiles: Iterable[str | Path]) -> list[str]:
         """Config files as one would name them in the folder that Snakemake works in."""
-        here = Path.cwd()
-        paths = [Path(path).resolve() for path in configfiles]
-        return [(path.relative_to(here) if path.is_relative_to(here) else path).as_posix() for path in paths]
+        return [path_from_here(path) for path in configfiles]
 
     def shown(self, folder: str) -> list[str]:
         """Everything a report shows."""
@@ -206,14 +205,21 @@ class Reports:
         names += ["reproduction.csv", "reproduction.md"] if self.published else []
         return [*(f"{folder}/{name}" for name in names), *self.drawn(folder)]
 
+    def beside_page(self, wildcards: Any) -> list[str]:
+        """Tables beside a report's page, and the folders of its figures, as the page links to them."""
+        folder = Path(REPORTS, wildcards.report)
+        files = [Path(path).relative_to(folder) for path in self.shown(folder.as_posix())]
+        tables = [path.name for path in files if path.suffix in (".csv", ".md") and len(path.parts) == 1]
+        return [*tables, *dict.fromkeys(f"{path.parent.as_posix()}/" for path in files if len(path.parts) > 1)]
+
     def target_files(self, target: str) -> Callable[[Any], list[str]]:
         """Input function of a target's rule; the error of a target that the suite lacks comes when it is asked for."""
         return lambda wildcards: self.shown(self.folder(target))
 
-    def leaderboards(self) -> list[str]:
-        """Leaderboards of this suite's default target and of every other report that exists."""
-        found = {path.as_posix() for path in Path(REPORTS).glob("*/leaderboard.csv")}
-        return sorted({f"{self.default}/leaderboard.csv", *found})
+    def leaderboards(self, name: str) -> list[str]:
+        """A file of the default target's report of this suite, and of every other report that has a leaderboard."""
+        found = {path.parent.as_posix() for path in Path(REPORTS).glob("*/leaderboard.csv")}
+        return [f"{folder}/{name}" for folder in sorted({self.default, *found})]
 
     # --- export
 
@@ -229,18 +235,21 @@ class Reports:
 
     def export_inputs(self, wildcards: Any) -> dict[str, Any]:
         """The model, what it was made of, and the records that its card shows."""
-        layout, model = self.layout, self.layout.models[f"quantized/{wildcards.exported}"]
-        merged = layout.merged_model(model.merge)
+        model = self.layout.models[f"quantized/{wildcards.exported}"]
+        compared = {"own": model, "merged": self.layout.merged_model(model.merge)}
+        records = {f"{name}_records": self.layout.record_files(one) for name, one in compared.items()}
+        records |= {"expert_records": self.expert_records(), "base_records": self.base_records()}
+        return self.export_sources(model) | records
+
+    def export_sources(self, model: Model) -> dict[str, Any]:
+        """A quantized model and what it was made of."""
+        layout, merged = self.layout, self.layout.merged_model(model.merge)
         return {
             "packed": f"{model.folder}/packed.safetensors",
             "model": layout.model_files(model.folder),
             "merged": f"{merged.folder}/manifest.json",
             "base": layout.base_files(),
             "experts": [f"{expert.folder}/manifest.json" for expert in layout.expert_models],
-            "own_records": layout.record_files(model),
-            "merged_records": layout.record_files(merged),
-            "expert_records": self.expert_records(),
-            "base_records": self.base_records(),
         }
 
     def export_records(self, wildcards: Any) -> list[str]:
@@ -249,10 +258,10 @@ class Reports:
         return [file for name, files in inputs.items() if name.endswith("_records") for file in files]
 
     def export_plan(self, wildcards: Any, output: Any) -> dict[str, Any]:
-        """Folders and names."""
-        folder = f"{EXPORTED}/{wildcards.exported}"
-        base = {"base": self.layout.base, "tasks": list(self.layout.tasks)}
-        return {"family": self.layout.suite.family, "folder": folder, **base}
+        """Folders, suite and tasks."""
+        suite, folder = self.layout.suite, f"{EXPORTED}/{wildcards.exported}"
+        tasks = [task.describe() for task in suite.tasks]
+        return {"family": suite.family, "suite": suite.name, "folder": folder, "base": self.layout.base, "tasks": tasks}
 
     def _exported(self, model: Model) -> str:
         return model.folder.replace(QUANTIZED, EXPORTED, 1)

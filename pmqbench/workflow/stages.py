@@ -71,9 +71,10 @@ class Stages:
         return {"base": layout.base_files()} | (trained if layout.suite.experts.trains else {})
 
     def expert_plan(self, wildcards: Any, output: Any) -> Plan:
-        """The experts' source as far as it concerns this one: not the revisions of the others."""
+        """The experts' source as far as it concerns this one: not the places or revisions of the others."""
         suite, task = self.layout.suite, self.layout.experts[wildcards.expert]
         source = dict(suite.sources["experts"])
+        source = source.get("of", {}).get(task.name, source)
         revisions = source.pop("revisions", {})
         if task.name in revisions:
             source["revision"] = revisions[task.name]

@@ -51,7 +51,7 @@ class Run:
             env=environment(self.hub, self.home),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
         output = done.stdout + done.stderr
         assert done.returncode == code, output[-6000:]

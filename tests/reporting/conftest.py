@@ -187,7 +187,8 @@ def report(tmp_path_factory, layers, tasks):
         read_csv(folder / "leaderboard.csv"),
         summary,
         gather_details(records, layers(), summary, files),
-        configfiles=["config/mini.yaml"],
+        command=["snakemake", "--cores", "all", "--configfile", "config/mini.yaml", "--"],
+        beside=["leaderboard.csv", "plots/", "report.html"],
         warnings=warnings,
         sentence="Said.",
     )

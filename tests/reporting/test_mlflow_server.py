@@ -1,75 +1,56 @@
 """Logging to a real `mlflow server`: suites side by side, a server that dies in the middle, and no record twice.
 
-The server keeps its runs in SQLite, and in the empty PostgreSQL database of PMQBENCH_TEST_POSTGRES (postgresql://...) if
-that is set; it needs psycopg2.
+The server keeps its runs in SQLite, and in PostgreSQL where Debian's package and psycopg2 are installed.
 """
 
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 
 import pytest
 
 from pmqbench.reporting import tracking
-from pmqbench.reporting.collect import collect_curves
+from pmqbench.reporting.collect import collect_curves, write_table
 from pmqbench.reporting.tracking import KEY, SUITE, Counts, TrackingError, track
 from pmqbench.reporting.tracking_page import check_free, runs_link
+from tests.browser import CHROMIUM, chromium
+from tests.reporting.mlflow_servers import POSTGRESQL, Server, postgresql
 
-POSTGRES = os.environ.get("PMQBENCH_TEST_POSTGRES")
-CURVES = collect_curves("mini", [])
+NO_CURVES = collect_curves("mini", [])
+PROGRAM = """\
+import sys
+from pmqbench.reporting.collect import collect_curves, read_table
+from pmqbench.reporting.tracking import track
+records, suite, store, *artefacts = sys.argv[1:]
+print(track(read_table(records), collect_curves(suite, []), suite, artefacts, store))
+"""
 
 
-class Server:
-    """A server that can be killed and started again over the same store."""
-
-    def __init__(self, folder, backend):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.address, self.folder, self.backend = f"http://127.0.0.1:{self.port}", folder, backend
-
-    def start(self):
-        store = ("--backend-store-uri", self.backend, "--artifacts-destination", str(self.folder / "artefacts"))
-        command = (sys.executable, "-m", "mlflow", "server", *store, "--port", str(self.port), "--workers", "1")
-        variables = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-        with open(self.folder / "server.log", "ab") as log:
-            self.process = subprocess.Popen(
-                command, env=variables, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
-            )
-        deadline = time.monotonic() + 240
-        while not self.answers():
-            assert self.process.poll() is None, (self.folder / "server.log").read_text()[-2000:]
-            assert time.monotonic() < deadline, "the server does not answer"
-            time.sleep(0.5)
-
-    def answers(self):
-        try:
-            return urllib.request.urlopen(f"{self.address}/health", timeout=5).status == 200
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            return False
-
-    def kill(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+@pytest.fixture(scope="module", autouse=True)
+def patience():
+    """A busy machine's server may need longer for an answer than a user would wait."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+        yield
 
 
 @pytest.fixture(
     scope="module",
-    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.skipif(not POSTGRES, reason="no PMQBENCH_TEST_POSTGRES"))],
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.skipif(not POSTGRESQL, reason="no PostgreSQL"))],
 )
 def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    one = Server(folder, f"sqlite:///{folder / 'mlflow.db'}" if request.param == "sqlite" else POSTGRES)
-    one.start()
-    yield one
-    one.kill()
+    if request.param == "sqlite":
+        yield from running(Server(folder, f"sqlite:///{folder / 'mlflow.db'}"))
+    else:
+        with postgresql() as backend:
+            yield from running(Server(folder, backend))
+
+
+def running(server):
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -96,27 +77,41 @@ def assert_once(server, suite, count):
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
 
 
-def test_suites_of_two_machines_log_side_by_side_and_the_link_opens_their_runs(server, records, tmp_path, monkeypatch):
-    monkeypatch.setattr(tracking, "alone", lambda store: nullcontext())  # which is a lock of one machine
+def track_side_by_side(server, folder, records, suites, *artefacts):
+    """Jobs of several machines, which do not know of each other: what `track` locks lies in the folder for temporary files."""
+    table = folder / "records.parquet"
+    write_table(table, records)
+    jobs = []
+    for machine, suite in enumerate(suites):
+        (folder / str(machine)).mkdir()
+        command = (sys.executable, "-c", PROGRAM, table, suite, server.address, *artefacts)
+        variables = os.environ | {"TMPDIR": str(folder / str(machine)), "PYTHONPATH": os.pathsep.join(sys.path)}
+        jobs.append(subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    said = [job.communicate() for job in jobs]
+    assert [job.returncode for job in jobs] == [0] * len(jobs), said
+    return [output.strip() for output, _ in said]
+
+
+def test_suites_log_side_by_side_and_one_that_two_machines_log_at_once_is_there_once_the_next_time(server, records, tmp_path):
     table = tmp_path / "leaderboard.csv"
     table.write_text("rank\n")
-    with ThreadPoolExecutor() as pool:
-        logged = list(pool.map(lambda suite: track(records, CURVES, suite, [table], server.address), ("one", "two")))
-    assert logged == [Counts(10, 0, 0)] * 2
+    assert track_side_by_side(server, tmp_path, records, ("one", "two", "two"), table)[0] == str(Counts(10, 0, 0))
+    track(records, NO_CURVES, "two", [table], server.address)
     for suite in ("one", "two"):
         assert_once(server, suite, 10)
-    (parent,), _ = runs_of(server, "one")
-    assert runs_link(server.address, server.address).endswith(f"/#/experiments/{parent.info.experiment_id}/runs")
-    with pytest.raises(TrackingError, match=rf"make ui PORT={server.port + 1}"):
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_the_link_opens_the_runs(server, records, tmp_path):
+    track(records, NO_CURVES, "seen", [], server.address)
+    with chromium(tmp_path / "profile") as browser:
+        browser.visit(runs_link(server.address, server.address))
+        browser.wait("document.body.innerText.includes('ta, gptq, 4 bits, seed 2')")
+        text = browser.run("document.body.innerText")
+    assert "individual experts, digits" in text
+    assert "pre-trained" in text
+    with pytest.raises(TrackingError, match=rf"port {server.port} cannot be used: .*make ui PORT={server.port + 1}"):
         check_free(server.port)
-
-
-def test_a_suite_that_two_machines_log_at_once_is_there_once_the_next_time(server, records, monkeypatch):
-    with monkeypatch.context() as patched, ThreadPoolExecutor() as pool:
-        patched.setattr(tracking, "alone", lambda store: nullcontext())
-        list(pool.map(lambda _: track(records, CURVES, "same", [], server.address), range(2)))
-    track(records, CURVES, "same", [], server.address)
-    assert_once(server, "same", 10)
 
 
 def test_a_server_that_dies_in_the_middle_loses_nothing(server, records, monkeypatch):
@@ -131,8 +126,8 @@ def test_a_server_that_dies_in_the_middle_loses_nothing(server, records, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr(tracking, "log_child", until_the_fourth)
         with pytest.raises(TrackingError, match=r"records are safe.*snakemake track"):
-            track(records, CURVES, "cut", [], server.address)
+            track(records, NO_CURVES, "cut", [], server.address)
     server.start()
-    assert track(records, CURVES, "cut", [], server.address) == Counts(7, 0, 3)
-    assert track(records, CURVES, "cut", [], server.address) == Counts(0, 0, 10)
+    assert track(records, NO_CURVES, "cut", [], server.address) == Counts(7, 0, 3)
+    assert track(records, NO_CURVES, "cut", [], server.address) == Counts(0, 0, 10)
     assert_once(server, "cut", 10)

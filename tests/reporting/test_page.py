@@ -6,8 +6,11 @@ import re
 
 import numpy as np
 import pytest
+from snakemake.cli import parse_config
 
+from pmqbench.code_hash import ROOT
 from pmqbench.reporting.columns import COLUMNS
+from pmqbench.reporting.page.command import snakemake_command
 from pmqbench.reporting.page.contents import joint_contents, read_csv
 from pmqbench.reporting.page.definitions import DEFINED, columns
 from pmqbench.reporting.page.index import named_files, write_index
@@ -44,7 +47,7 @@ def test_differences_are_those_of_the_comparisons(report):
         low, high = sorted(sign * end for end in found[1:3])
         expected = [float(pair[name]) for name in ("difference", "ci_low", "ci_high")]
         assert [sign * found[0], low, high] == pytest.approx(expected, abs=1e-9)
-        assert found[3] == float(pair["p"])
+        assert found[3] == pytest.approx(float(pair["p"]), rel=0.006)
 
 
 def test_details_are_the_records(report):
@@ -83,11 +86,13 @@ def test_the_page_names_no_other_site(report):
 def test_the_page_of_all_suites_links_to_theirs(report):
     header, rows = read_csv(report.folder / "leaderboard.csv")
     table = ["suite", *header], [["mini", *row] for row in rows]
-    contents = joint_contents(table, {"mini": "suites/mini/leaderboard.html"})
+    contents = joint_contents(table, {"mini": "suites/mini/leaderboard.html"}, [])
     assert contents["references"] == report.contents["references"] == [len(rows) - 2, len(rows) - 1]
     page = render_page(contents)
     assert 'href="suites/mini/leaderboard.html"' in page
     assert "index.csv" not in page
+    assert 'href="leaderboard.md"' in page
+    assert 'href="report.html"' in render_page(report.contents)
 
 
 def test_index_leads_from_rows_to_files(tmp_path, report):
@@ -116,3 +121,25 @@ def test_names_of_models_are_those_of_leaderboards():
         ["ta", "rtn", "64"],
         ["ta", "rtn", "channel"],
     ]
+
+
+def test_a_command_names_what_the_run_was_called_with(tmp_path, monkeypatch):
+    """Relative to the folder it runs in; changes of the config arrive as they were."""
+    changes = parse_config(["bits=[2]", "strict=True", "merges={ta: {method: wudi, eps: 0.3}}", "targets=", "suite=new"])
+    monkeypatch.chdir(ROOT)
+    assert snakemake_command(["a.yaml"], {}) == ["snakemake", "--cores", "all", "--configfile", "a.yaml", "--"]
+    monkeypatch.chdir(tmp_path)
+    command = snakemake_command(["a.yaml", "/b.yaml"], changes)
+    start = [
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--cores",
+        "all",
+        "--configfile",
+        "a.yaml",
+        "/b.yaml",
+        "--config",
+    ]
+    assert command[: len(start)] == start
+    assert parse_config(command[len(start) : -1]) == changes

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import itertools
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -12,12 +14,15 @@ from pmqbench.reporting.page.contents import joint_contents, read_csv
 from pmqbench.reporting.page.definitions import DEFINED
 from pmqbench.reporting.page.render import write_page
 from pmqbench.reporting.statistics import compare
+from pmqbench.reporting.style import MARKERS, styles
 from pmqbench.reporting.tables import comparison_table
+from pmqbench.reporting.verdicts import marked_rank
 from tests.browser import CHROMIUM, chromium
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 ROWS = "[...document.querySelectorAll('#table tbody tr')]"
 HEADS = "[...document.querySelectorAll('#table thead th')].map((head) => head.dataset.column)"
+TIP = "document.querySelector('#tip:popover-open')?.textContent"
 OPEN = "document.querySelector('#drawer').open"
 
 
@@ -48,12 +53,18 @@ def column(browser, name):
     return browser.run(f"{ROWS}.map((row) => row.children[{place}]).map({own})")
 
 
+def shown(row, name):
+    """What a cell shows of a row of leaderboard.csv: a rank with the mark of a tie."""
+    return marked_rank(row) if name == "rank" else row[name]
+
+
 def test_it_shows_every_row_and_column(page, report):
     header, rows = read_csv(report.folder / "leaderboard.csv")
     hidden = {"ci_low", "ci_high", *(column.name for column in DEFINED if column.extra)}
     assert page.run(HEADS) == [name for name in header if name not in hidden]
     for name in page.run(HEADS):
-        assert column(page, name) == [row[header.index(name)] for row in rows]
+        assert column(page, name) == [shown(dict(zip(header, row, strict=True)), name) for row in rows]
+    assert {text.endswith("=") for text in column(page, "rank")} == {True, False}
     intervals = page.run("[...document.querySelectorAll('.interval')].map((one) => one.textContent)")
     assert intervals == [f"{row[header.index('ci_low')]} … {row[header.index('ci_high')]}" for row in rows]
     assert page.run("document.querySelector('#count').textContent") == f"{len(rows)} of {len(rows)} rows"
@@ -92,7 +103,7 @@ def test_differences_are_to_the_reference_that_is_picked(page, report):
     pairs = comparison_table(compare(report.summary, "gptq")).to_dict("records")
     for reference in ("gptq", "full precision"):
         bits = 32 if reference == "full precision" else 3
-        name = f"ta-0.3, {reference}, {bits} bits"
+        name = f"ta-0.3, {reference}" + (", 3 bits" if bits == 3 else "")
         page.run(f"void ([...$('reference').options].find((one) => one.text === '{name}').selected = true)")
         page.choose("#reference", page.run("$('reference').value"))
         shown = dict(
@@ -108,7 +119,10 @@ def test_differences_are_to_the_reference_that_is_picked(page, report):
             text = shown[("ta-0.3", pair["quantizer"], "3")]
             assert float(text) == float(pair["difference"])
         assert shown[("ta-0.3", reference, str(bits))] == "reference"
-        others = [number for number in range(page.run("rows.length")) if number != page.run("state.reference")]
+        others = page.run(
+            "rows.map((_, number) => number).filter((number) => !referenceRows.has(number) && difference(number))"
+        )
+        assert len(others) == page.run("rows.length") - 3  # of the ranked models all but the reference
         corrected = holm(np.array([page.run(f"difference({number})[3]") for number in others]))
         bold = page.run(f"{ROWS}.filter((row) => row.querySelector('.clear')).map((row) => Number(row.dataset.row))")
         assert sorted(bold) == [number for number, p in zip(others, corrected, strict=True) if p < 0.05]
@@ -117,6 +131,17 @@ def test_differences_are_to_the_reference_that_is_picked(page, report):
     found = [float(text) for text in column(page, "difference")[:-2] if text != "reference"]
     assert found == sorted(found, reverse=True)
     assert not page.run("document.querySelector('#difference-note').hidden")
+
+
+def test_corrected_differences_to_the_best_are_those_of_the_leaderboard(page, report):
+    header, rows = read_csv(report.folder / "leaderboard.csv")
+    page.choose("#reference", "0")
+    assert rows[0][0] == "1"
+    found = dict(page.run("[...correctedPs()]"))
+    expected = {number: row[header.index("to_best_p")] for number, row in enumerate(rows) if row[header.index("to_best_p")]}
+    assert found.keys() == expected.keys()
+    assert all(found[number] == pytest.approx(float(p), rel=0.006) for number, p in expected.items())
+    assert len(set(expected.values())) > 3
 
 
 def download(browser, folder):
@@ -139,6 +164,23 @@ def test_the_csv_has_the_rows_shown_in_their_order(page, report, tmp_path):
     lines = list(csv.DictReader(io.StringIO(download(page, tmp_path).decode())))
     assert [line["merge"] for line in lines] == column(page, "merge")
     assert len(lines) == 3 * 2 + 2
+    assert "difference" not in lines[0]
+
+
+def test_the_csv_has_the_differences_that_are_shown(page, report, tmp_path):
+    page.choose("#reference", "2")
+    lines = list(csv.DictReader(io.StringIO(download(page, tmp_path).decode())))
+    assert [points(line["difference"]) for line in lines] == column(page, "difference")
+    assert {line["difference_to"] for line in lines} == {page.run("rowName(2)")}
+    bold = page.run(f"{ROWS}.map((row) => Boolean(row.querySelector('.clear')))")
+    assert [bool(line["difference_p_holm"]) and float(line["difference_p_holm"]) < 0.05 for line in lines] == bold
+    assert True in bold
+    assert all(float(line["difference_low"]) <= float(line["difference_high"]) for line in lines if line["difference"])
+
+
+def points(text):
+    """A difference as the page shows it."""
+    return f"{float(text):+.2f}".replace("+0.00", "0.00") if text else "reference"
 
 
 def test_columns_can_be_picked(page):
@@ -159,9 +201,11 @@ def test_a_row_opens_with_keys_and_shows_what_stands_behind_it(page, report):
     for part in ("merge.method", "git_commit", *(file["folder"] for file in detail["files"])):
         assert part in text
     command = page.run("document.querySelector('#command').textContent")
-    assert command.startswith("snakemake --cores all --configfile config/mini.yaml -- ")
+    words = shlex.split(command.replace("\\\n", ""))
     records = [record for file in detail["files"] for record in file["records"]]
-    assert command.split(" -- ")[1].split() == records
+    assert words == ["snakemake", "--cores", "all", "--configfile", "config/mini.yaml", "--", *records]
+    links = page.run("[...document.querySelectorAll('#files a')].map((link) => link.getAttribute('href'))")
+    assert {f"../../{record}" for record in records} <= set(links)
     tasks = page.run(
         "[...document.querySelectorAll('#tasks tbody tr')].map((row) => [...row.children].map((cell) => cell.textContent))"
     )
@@ -187,7 +231,48 @@ def test_headers_are_reached_and_sort_by_keys_and_are_explained(page):
     page.press("Tab")
     assert page.run("document.activeElement.closest('th').dataset.column") == "normalised"
     explained = page.run("document.getElementById(document.activeElement.getAttribute('aria-describedby')).textContent")
-    assert explained == page.run("document.activeElement.title") != ""
+    assert explained == page.run(TIP) != ""
+    page.press("Escape")
+    assert page.run(TIP) is None
+
+
+def test_definitions_show_where_the_pointer_is(page):
+    page.hover("th[data-column=size_mb] button")
+    assert page.run(TIP) == page.run("definitionOf('size_mb')") != ""
+    low, high = page.run("(({top, bottom}) => [top, bottom])(document.querySelector('#tip').getBoundingClientRect())")
+    assert 0 <= low < high <= 900
+    page.hover("h1")
+    assert page.run(TIP) is None
+
+
+def test_a_row_can_become_the_reference(page):
+    page.run("openDrawer(4)")
+    page.click("#compare")
+    assert page.run("state.reference") == 4
+    assert page.run("document.querySelector('#reference').value") == "4"
+    page.run("openDrawer(1)")
+    text = page.run("document.querySelector('#drawer').innerText")
+    middle, low, high, p = page.run("difference(1)")
+    assert f"{points(middle)} points ({points(low)} … {points(high)})" in text
+    assert f"p = {page.run(f'significant({p})')}, " in text
+    assert "corrected" in text
+
+
+def test_many_chips_are_folded(browser, report, tmp_path):
+    """Twelve quantizers: a summary says which are chosen."""
+    contents = json.loads(json.dumps(report.contents))
+    quantizer = [column["name"] for column in contents["columns"]].index("quantizer")
+    for number, row in enumerate(contents["rows"]):
+        row[quantizer] += f"-{number % 3}" if row[0] else ""
+    write_page(tmp_path / "leaderboard.html", contents)
+    browser.open(tmp_path / "leaderboard.html")
+    summary = "document.querySelector('#chips summary').textContent"
+    assert browser.run(summary).startswith("quantizer: any of 1")
+    browser.click("#chips summary")
+    browser.click(".chip[data-value=gptq-1]")
+    assert browser.run(summary) == "quantizer: gptq-1"
+    assert browser.run("document.querySelectorAll('#chips > fieldset').length") == 2  # merge, bits
+    assert browser.complaints() == []
 
 
 def test_everything_to_act_on_has_a_name(page):
@@ -197,6 +282,10 @@ def test_everything_to_act_on_has_a_name(page):
     roles = {"button", "combobox", "searchbox", "checkbox", "link", "columnheader", "rowheader", "table", "region", "dialog"}
     named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
     found = [(role, name) for role, name in named if role in roles]
+    buttons = [node for node in nodes if not node["ignored"] and node["role"]["value"] == "button"]
+    told = {node["name"]["value"]: node.get("description", {}).get("value", "") for node in buttons}
+    assert told["CSV"].startswith("The rows shown")
+    assert told["size_mb"] == page.run("definitionOf('size_mb')")
     assert {"button", "combobox", "searchbox", "columnheader", "rowheader", "table"} <= {role for role, _ in found}
     assert [role for role, name in found if not name.strip()] == []
 
@@ -214,6 +303,41 @@ def test_the_front_is_what_beats_all_that_costs_less(page, report, cost):
             best, front = average, [*front, (at, -average)]
     items = page.run("[...document.querySelectorAll('#front li')].map((one) => one.textContent.split(': ').at(-1))")
     assert [tuple(map(float, reversed(item.split(" at ")))) for item in items] == front
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("cost", ["size_mb", "calibration_seconds"])
+def test_the_front_is_labelled_and_no_label_covers_another(browser, report, width, cost):
+    browser.open(report.page, width)
+    browser.choose("#cost", cost)
+    front = browser.run("paretoFront(cloud()).map(({number}) => number)")
+    texts = browser.run("[...document.querySelectorAll('#pareto .label')].map((label) => label.textContent)")
+    names = [browser.run(f"rowName({number})") for number in front]
+    assert texts == (names if width > 600 else [str(1 + place) for place in range(len(front))])
+    box = "(({x, y, right, bottom}) => [x, y, right, bottom])"
+    label_boxes = f"[...document.querySelectorAll('#pareto .label')].map((one) => {box}(one.getBoundingClientRect()))"
+    boxes = browser.run(label_boxes)
+    drawing = browser.run(f"{box}(document.querySelector('#pareto svg').getBoundingClientRect())")
+    for (_, top, _, bottom), (_, above, _, below) in itertools.combinations(boxes, 2):
+        assert top >= below - 1 or bottom <= above + 1
+    for left, top, right, bottom in boxes:
+        assert drawing[0] <= left < right <= drawing[2]
+        assert drawing[1] <= top < bottom <= drawing[3]
+    marks = browser.run("[...document.querySelectorAll('#pareto .point')].map((one) => one.getBoundingClientRect().x)")
+    assert min(marks) > max(box[2] for box in boxes) - 12  # points stand right of the labels
+
+
+def test_marks_are_those_of_the_plots(page, report):
+    entries = report.summary.entries
+    look = styles(entries.loc[entries["kind"] == "quantized", "quantizer"])
+    for number in page.run("cloud().map(({number}) => number)"):
+        quantizer = page.run(f"cell({number}, 'quantizer')")
+        mark = f"document.querySelector('.model[data-row=\"{number}\"] .point').attributes"
+        fill, shape = page.run(f"(({{fill, d}}) => [fill.value, d.value])({mark})")
+        expected = ("currentColor", "*") if quantizer == "full precision" else (look[quantizer].colour, look[quantizer].marker)
+        assert fill == expected[0]
+        assert shape == page.run(f"OUTLINES[{json.dumps(expected[1])}]")
+    assert set(MARKERS) <= set(page.run("Object.keys(OUTLINES)"))
 
 
 def test_what_a_paper_takes_is_what_is_shown(page):
@@ -273,7 +397,9 @@ def test_the_page_of_all_suites(browser, report, tmp_path):
         tmp_path / "leaderboard.html", joint_contents(table, {"mini": "suites/mini/leaderboard.html", "other": "o.html"})
     )
     browser.open(tmp_path / "leaderboard.html")
+    assert "choose one suite" in browser.run("document.querySelector('#pareto').textContent")
     browser.click(".chip[data-name=suite][data-value=other]")
+    assert browser.run("document.querySelectorAll('#pareto .point').length") == len(rows) - 2
     ranked = [suite for suite, rank in zip(column(browser, "suite"), column(browser, "rank"), strict=True) if rank]
     assert set(ranked) == {"other"}
     assert len(ranked) == len(rows) - 2

@@ -10,7 +10,6 @@ import pytest
 from matplotlib.text import Annotation, Text
 
 import pmqbench
-from pmqbench.errors import DataError
 from pmqbench.reporting import PLOTS
 from pmqbench.reporting.collect import collect_curves
 from pmqbench.reporting.labels import spread
@@ -39,7 +38,7 @@ def figures(request, frame, layers, curves, tasks):
         "blocks": blocks,
     }
     refined = {key: shape[key] for key in ("merges",) if key in shape}
-    data = PlotData(summarise(frames, tasks), layers(**shape), curves(**refined), bits=4)
+    data = PlotData(summarise(frames, tasks), layers(**shape), curves(**refined))
     return request.param, {name: draw(name, data) for name in PLOTS}
 
 
@@ -77,12 +76,14 @@ def test_axes_are_labelled_and_every_method_is_in_the_legend(figures):
     size, drawn = figures
     average = "average over tasks (%)"
     labels = {"tasks_by_method": "task metric (%)", "average_by_bits": average, "average_by_size": average}
+    panels = {"tasks_by_method": 2, "deviations_by_layer": 4}  # per merge: two widths, and two deviations
     own = drawn.pop("refinement_curves"), drawn.pop("average_by_calibration_time")
+    by_merge = drawn.pop("average_by_merge")
     for name, figure in drawn.items():
-        assert len(figure.axes) == (5 if size == "many" else 3) * (2 if name == "deviations_by_layer" else 1)
+        assert len(figure.axes) == (5 if size == "many" else 3) * panels.get(name, 1)
         for axis in figure.axes:
             assert axis.get_title().startswith("merge: ")
-            assert axis.get_xlabel() or name in ("tasks_by_method", "deviations_by_layer")
+            assert axis.get_xlabel() or name == "tasks_by_method"
             assert axis.get_ylabel() == labels.get(name, axis.get_ylabel())
         legend = [text.get_text() for text in figure.legends[0].get_texts()]
         expected = set(MANY if size == "many" else WELL_KNOWN) - ({"rtn"} if name == "deviations_by_layer" else set())
@@ -94,7 +95,13 @@ def test_axes_are_labelled_and_every_method_is_in_the_legend(figures):
     assert set(MANY if size == "many" else WELL_KNOWN) <= {text.get_text() for text in times.legends[0].get_texts()}
     assert {text.get_text() for text in curves.legends[0].get_texts()} >= {"seed 0", "seed 1", "seed 2"}
     assert len(curves.axes) == (5 if size == "many" else 3) * 2
-    assert drawn["average_by_bits"].axes[0].get_xlabel() == "bits per weight"
+    assert drawn["average_by_bits"].axes[0].get_xlabel() == "bits per weight, logarithmic"
+    assert by_merge.axes[0].get_xlabel() == average
+    for name in panels:
+        titles = [axis.get_title() for axis in drawn[name].axes]
+        assert {title.rsplit(", ", 1)[1] for title in titles} == (
+            {"4 bits", "2 bits"} if size == "many" else {"4 bits", "3 bits"}
+        )
     assert "MB" in drawn["average_by_size"].axes[0].get_xlabel()
     assert "bootstrap" in drawn["average_by_bits"].get_supxlabel()
     assert "quantization deviation" in drawn["deviations_by_layer"].axes[0].get_ylabel()
@@ -102,14 +109,52 @@ def test_axes_are_labelled_and_every_method_is_in_the_legend(figures):
 
 
 def test_layer_plot_without_calibrated_methods(frame, layers, tasks):
-    data = PlotData(summarise(frame(n=40), tasks), layers(quantizers={"rtn": 0.0}), NO_CURVES, bits=4)
-    assert not any(axis.lines for axis in draw("deviations_by_layer", data).axes)
+    figure = draw("deviations_by_layer", PlotData(summarise(frame(n=40), tasks), layers(quantizers={"rtn": 0.0}), NO_CURVES))
+    assert not figure.axes
+    assert "none has deviations" in figure.texts[0].get_text()
 
 
-@pytest.mark.parametrize("name", ["deviations_by_layer", "tasks_by_method"])
-def test_a_plot_of_one_width_says_when_nothing_has_it(frame, layers, tasks, name):
-    with pytest.raises(DataError, match="5 bits"):
-        draw(name, PlotData(summarise(frame(n=40), tasks), layers(), NO_CURVES, bits=5))
+def colours(figure):
+    """Label in the legend -> colour; and the colours of what is drawn."""
+    legend = {
+        text.get_text(): line.get_color()
+        for text, line in zip(figure.legends[0].get_texts(), figure.legends[0].get_lines(), strict=True)
+    }
+    return legend, {line.get_color() for axis in figure.axes for line in axis.lines}
+
+
+def test_a_quantizer_has_one_colour_in_all_plots_also_where_a_panel_has_few(frame, layers, tasks):
+    """Of one merge, most methods; of the others, one: these have no panel, and take no colour away."""
+    whole = frame(n=40, quantizers=MANY)
+    few = whole[
+        whole["merge"].isin(["ta-0.3"]) | whole["quantizer"].isna() | (whole["quantizer"].eq("mix") & whole["bits"].eq(4))
+    ]
+    deviating = layers(quantizers=MANY)
+    deviating = deviating[deviating["merge"].eq("ta-0.3") | (deviating["quantizer"].eq("mix") & deviating["bits"].eq(4))]
+    data = PlotData(summarise(few, tasks), deviating, NO_CURVES)
+    expected = {name: style.colour for name, style in styles(MANY).items()}
+    for name in ("average_by_bits", "average_by_size", "tasks_by_method", "deviations_by_layer", "average_by_merge"):
+        figure = draw(name, data)
+        legend, drawn = colours(figure)
+        shown = {label: colour for label, colour in legend.items() if label in MANY}
+        assert shown == {label: expected[label] for label in shown}
+        assert set(shown.values()) <= drawn
+        if name != "average_by_merge":
+            assert {axis.get_title().split(",")[0] for axis in figure.axes} == {"merge: ta-0.3"}
+            assert "2 more merges" in figure.get_supxlabel().replace("\n", " ")
+            assert set(shown) == set(MANY) - ({"rtn"} if name == "deviations_by_layer" else set())
+    axis = draw("average_by_merge", data).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["ta-0.3", "ties-0.3", "ta-tuned"]
+    assert set(colours(draw("average_by_merge", data))[0]) == {"full precision", "mix"}
+
+
+def test_single_values_far_below_do_not_squeeze_the_layers(frame, layers, tasks):
+    table = layers()
+    summary = summarise(frame(n=40), tasks)
+    before = draw("deviations_by_layer", PlotData(summary, table, NO_CURVES)).axes[0].get_ylim()
+    table.loc[table["quantization.relative"].idxmax(), "quantization.relative"] = 1e-12
+    after = draw("deviations_by_layer", PlotData(summary, table, NO_CURVES)).axes[0].get_ylim()
+    assert before[0] / 2.5 < after[0] <= before[0]
 
 
 def test_a_plot_is_one_file(tmp_path):
@@ -124,19 +169,21 @@ def test_a_plot_is_one_file(tmp_path):
     assert done.stdout.strip() == f"{sorted([*PLOTS, 'mine'])} False drawn 7"
 
 
-def test_bars_are_the_values(frame, layers, tasks):
+def test_points_are_the_values_of_every_width(frame, layers, tasks):
     summary = summarise(frame(n=60), tasks)
-    axis = draw("tasks_by_method", PlotData(summary, layers(), NO_CURVES, bits=4)).axes[0]
-    heights = {round(bar.get_height(), 6) for bar in axis.patches}
     entries = summary.entries
-    chosen = entries.index[(entries["merge"] == "ta-0.3") & entries["bits"].isin([4, 32])]
-    assert heights == {round(100 * value, 6) for value in summary.values[chosen].ravel()}
+    axes = draw("tasks_by_method", PlotData(summary, layers(), NO_CURVES)).axes
+    for axis, bits in zip(axes[:2], (4, 3), strict=True):
+        assert axis.get_title() == f"merge: ta-0.3, {bits} bits"
+        chosen = entries.index[(entries["merge"] == "ta-0.3") & entries["bits"].isin([bits, 32])]
+        heights = {round(float(value), 6) for line in axis.lines for value in line.get_ydata()}
+        assert heights == {round(100 * value, 6) for value in summary.values[chosen].ravel()}
 
 
 def test_best_at_equal_cost_is_on_the_front(frame, layers, tasks):
     """Each panel labels what beats all that took less time; by the front's definition, on all of its points."""
     summary = summarise(frame(n=60, bits=(4,)), tasks)
-    (axis,) = draw("average_by_calibration_time", PlotData(summary, layers(), NO_CURVES, bits=4)).axes
+    (axis,) = draw("average_by_calibration_time", PlotData(summary, layers(), NO_CURVES)).axes
     shown = {text.get_text() for text in axis.texts}
     entries = summary.entries[summary.entries["kind"].isin(["merged", "quantized"])]
     best = set()
@@ -168,18 +215,29 @@ def test_models_of_one_size_stand_beside_each_other_by_average():
 
 def test_points_are_at_their_true_bits_and_whiskers_beside_them(frame, layers, tasks):
     summary = summarise(frame(n=60, bits=(2, 3, 8)), tasks)
-    axis = draw("average_by_bits", PlotData(summary, layers(), NO_CURVES, bits=3)).axes[0]
+    axis = draw("average_by_bits", PlotData(summary, layers(), NO_CURVES)).axes[0]
     joined = [line for line in axis.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 3]
     assert [list(line.get_xdata()) for line in joined] == [[2, 3, 8]] * 5
     whiskers = [collection.get_segments() for collection in axis.collections]
     places = sorted({round(segment[0][0], 6) for segments in whiskers for segment in segments})
     assert len(places) == 5 * 3
-    assert all(abs(place - min((2, 3, 8), key=lambda bits: abs(bits - place))) <= 0.3 + 1e-6 for place in places)
+    assert all(min(abs(np.log2(place / bits)) for bits in (2, 3, 8)) <= 0.2 * np.log2(3 / 2) + 1e-6 for place in places)
+
+
+def test_whiskers_that_could_not_be_told_apart_are_left_out(frame, layers, tasks):
+    many = {f"method-{number}": 0.002 * number for number in range(13)}
+    summary = summarise(frame(n=40, merges={"ta-0.3": 0.6}, quantizers=many, bits=(2, 3, 4, 8)), tasks)
+    data = PlotData(summary, layers(), NO_CURVES)
+    bits, size = draw("average_by_bits", data), draw("average_by_size", data)
+    assert not bits.axes[0].collections
+    assert "more than 12 methods have none" in bits.get_supxlabel().replace("\n", " ")
+    assert len(size.axes[0].texts) <= len(size.axes[0].collections) < 13 * 4  # the front's, and the merge's own if it is on it
+    assert "only the front has whiskers" in size.get_supxlabel().replace("\n", " ")
 
 
 def test_models_fill_the_panels_and_references_beyond_are_named(frame, layers, tasks):
     summary = summarise(frame(n=60), tasks)
-    axis = draw("average_by_bits", PlotData(summary, layers(), NO_CURVES, bits=4)).axes[0]
+    axis = draw("average_by_bits", PlotData(summary, layers(), NO_CURVES)).axes[0]
     low, high = axis.get_ylim()
     entries = summary.entries.set_index("merge")["average"] * 100
     assert entries["individual experts"] > high
@@ -194,18 +252,18 @@ def test_legends_wrap_evenly(count, most, columns):
 
 
 def test_an_svg_has_text_a_title_and_its_caption(tmp_path, frame, layers, tasks):
-    figure = draw("average_by_bits", PlotData(summarise(frame(n=40), tasks), layers(), NO_CURVES, bits=4))
+    figure = draw("average_by_bits", PlotData(summarise(frame(n=40), tasks), layers(), NO_CURVES))
     save(figure, tmp_path / "average_by_bits.svg")
     svg = (tmp_path / "average_by_bits.svg").read_text()
     assert "<title>average by bits</title>" in svg
     assert "<dc:description>Suite mini: average over 4 tasks." in svg
-    for words in ("merge: ta-tuned", "epmq-expert", "bits per weight"):
+    for words in ("merge: ta-tuned", "epmq-expert", "bits per weight, logarithmic"):
         assert f">{words}</text>" in svg
 
 
 def test_curves_show_every_seed_and_what_was_kept(frame, layers, curves, tasks):
     summary = summarise(frame(n=40), tasks)
-    axis = draw("refinement_curves", PlotData(summary, layers(), curves(merges=["ta-0.3"], bits=(4,)), bits=4)).axes[0]
+    axis = draw("refinement_curves", PlotData(summary, layers(), curves(merges=["ta-0.3"], bits=(4,)))).axes[0]
     stars = [line for line in axis.lines if line.get_marker() == "*"]
     assert [list(line.get_xdata()) for line in stars] == [[40], [40], [40]]  # conftest: the last but one of the held-out losses
     dashed = [line for line in axis.lines if line.get_linestyle() == "--"]
@@ -213,14 +271,14 @@ def test_curves_show_every_seed_and_what_was_kept(frame, layers, curves, tasks):
 
 
 def test_a_suite_without_refinements_says_so(frame, layers, tasks):
-    figure = draw("refinement_curves", PlotData(summarise(frame(n=40), tasks), layers(), NO_CURVES, bits=4))
+    figure = draw("refinement_curves", PlotData(summarise(frame(n=40), tasks), layers(), NO_CURVES))
     assert [text.get_text() for text in figure.texts] == ["Suite mini: no model was refined."]
     assert not figure.axes
 
 
 def test_saved_files_are_whole_and_repeat(tmp_path, frame, layers, tasks):
     for folder in ("first", "second"):
-        figure = draw("average_by_bits", PlotData(summarise(frame(n=40), tasks), layers(), NO_CURVES, bits=4))
+        figure = draw("average_by_bits", PlotData(summarise(frame(n=40), tasks), layers(), NO_CURVES))
         save(figure, tmp_path / folder / "a.svg", tmp_path / folder / "a.png")
     for name in ("a.svg", "a.png"):
         first, second = (tmp_path / folder / name for folder in ("first", "second"))

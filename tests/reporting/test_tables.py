@@ -13,8 +13,8 @@ from pmqbench.reporting.leaderboard import join_suites, write_leaderboards
 from pmqbench.reporting.readme import BEGIN, END, excerpt, refresh_block
 from pmqbench.reporting.statistics import compare_all, summarise
 from pmqbench.reporting.tables import comparison_table, leaderboard, markdown_table, two_decimals, write_tables
-from pmqbench.reporting.terminal import best_rows, print_leaderboard, show
-from pmqbench.reporting.verdicts import marked_rank, read_pairs, verdict_sentence
+from pmqbench.reporting.terminal import best_rows, show
+from pmqbench.reporting.verdicts import clear_verdicts, marked_rank, read_pairs, verdict_sentence
 
 COLUMNS = "rank,merge,quantizer,bits,group_size,seeds,average,ci_low,ci_high,normalised,size_mb,compression"
 COLUMNS += ",calibration_seconds,samples,chosen"
@@ -127,41 +127,65 @@ def test_comparisons_and_page(written):
     assert "epmq-expert" in page
 
 
+def screen(report, columns=100, every=False):
+    """The lines of a terminal of that width."""
+    out = io.StringIO()
+    show(report, every, Console(file=out, width=columns, force_terminal=True, color_system=None))
+    return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+
+
 @pytest.mark.parametrize("columns", [80, 100, 160])
 def test_terminal(written, columns):
-    out = io.StringIO()
-    screen = Console(file=out, width=columns, force_terminal=True, color_system=None)
-    print_leaderboard(written / "leaderboard.csv", "plots/a.png", screen)
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+    lines = screen(written, columns)
     assert max(map(len, lines)) <= min(100, columns)
-    assert "…" not in out.getvalue()
+    assert 20 <= len(lines) <= 22
     rows = list(csv.DictReader((written / "leaderboard.csv").read_text().splitlines()))
-    best = [*rows[:8], *rows[-2:]]  # the best of each width is among them
-    shown = [line.split() for line in lines[2:] if re.search(r"\d\.\d", line)]
+    shown = [line.split() for line in lines[2:] if " – " in line]
+    ranked = len(shown) - 2
+    assert ranked >= 7
+    best = [*rows[:ranked], *rows[-2:]]  # the best of each width is among them
     assert [words[0] for words in shown] == [marked_rank(row) or row["merge"].split()[0] for row in best]
     for words, row in zip(shown, best, strict=True):
         assert row["average"] + ("*" if "tuned" in row["merge"] else "") in words
         assert columns == 80 or row["calibration_seconds"] in words
-    assert "25 models more in the files below, and by `make show`." in lines
-    assert len(lines) < 24
-    assert lines[-1].strip() == "plots/a.png"
+    assert f"{33 - ranked} models more in the files below; `make show`: all." in lines
+    assert "Against gptq at 3 bits, better: " in " ".join(lines)
+    assert lines[-1].endswith("comparisons.csv")
 
 
-def test_terminal_shows_all_rows_when_asked(written, capsys):
-    show(written, every=True)
-    text = capsys.readouterr().out
+def test_terminal_shows_all_rows_when_asked(written):
+    lines = screen(written, every=True)
     rows = list(csv.DictReader((written / "leaderboard.csv").read_text().splitlines()))
-    shown = [line.split()[0] for line in text.splitlines() if re.search(r" \d+\.\d – ", line)]
+    shown = [line.split()[0] for line in lines if re.search(r" \d+\.\d – ", line)]
     assert shown == [(marked_rank(row) or row["merge"]).split()[0] for row in rows]
-    assert "models more" not in text
+    assert "models more" not in "".join(lines)
+    assert verdict_sentence(read_pairs(written / "comparisons.csv")) in " ".join(lines)
 
 
 def test_terminal_has_the_best_of_each_width():
     rows = [{"rank": str(1 + place), "bits": "4"} for place in range(20)]
     rows[10]["bits"], rows[12]["bits"], rows[13]["bits"] = "32", "2", "2"
     rows += [{"rank": "", "bits": "32"}] * 2
-    assert [row["rank"] for row in best_rows(rows)] == [*"12345678", "11", "13", "", ""]
-    assert best_rows(rows[:5]) == rows[:5]
+    assert [row["rank"] for row in best_rows(rows, 12)] == [*"12345678", "11", "13", "", ""]
+    assert [row["rank"] for row in best_rows(rows, 6)] == [*"123", "11", "", ""]
+    assert [row["rank"] for row in best_rows(rows, 0)] == [*"123", "", ""]
+    assert best_rows(rows[:5], 12) == rows[:5]
+
+
+def test_a_screen_holds_what_is_long(written):
+    """Many verdicts, many warnings, and every width: still a screen, with what is left out told."""
+    pairs = [pair(f"a-merge-{merge}", f"a-quantizer-{quantizer}", "better") for merge in range(3) for quantizer in range(40)]
+    pd.DataFrame(pairs).to_csv(written / "comparisons.csv", index=False)
+    write_json(written / "warnings.json", WARNINGS)
+    lines = screen(written)
+    assert len(lines) == 22
+    assert max(map(len, lines)) <= 100
+    assert len([line for line in lines if line.endswith(" … (`make show`: all)")]) == 1
+    assert "WARNINGS: 13, in leaderboard.md; `make show`: all." in lines
+    write_json(written / "warnings.json", [{"where": "merged/ta", "message": "long " * 100}])
+    lines = screen(written)
+    assert len(lines) == 22
+    assert "WARNING: merged/ta: long long" in "\n".join(lines)
 
 
 def test_no_negative_zero(tmp_path, summary):
@@ -174,9 +198,11 @@ def test_no_negative_zero(tmp_path, summary):
     barely = summary.entries.assign(average=-1e-6, ci_low=-1e-6, ci_high=0.0)
     paths = {key: tmp_path / key for key in ("csv", "markdown", "comparisons", "mcnemar")}
     write_tables(type(summary)(**(vars(summary) | {"entries": barely})), pairs, [], **paths)
-    out = io.StringIO()
-    print_leaderboard(paths["csv"], console=Console(file=out, width=100))
-    shown = [paths[key].read_text() for key in ("csv", "markdown", "comparisons")] + [out.getvalue()]
+    paths["csv"].rename(tmp_path / "leaderboard.csv")
+    paths["comparisons"].rename(tmp_path / "comparisons.csv")
+    write_json(tmp_path / "warnings.json", [])
+    files = [tmp_path / name for name in ("leaderboard.csv", "markdown", "comparisons.csv")]
+    shown = [*(path.read_text() for path in files), "\n".join(screen(tmp_path))]
     assert all("0.0" in text for text in shown)
     assert not [text for text in shown if re.search(r"-0\.0+(?!\d)", text)]
 
@@ -184,9 +210,7 @@ def test_no_negative_zero(tmp_path, summary):
 def test_names_with_brackets_and_bars_are_shown(written):
     path = written / "leaderboard.csv"
     path.write_text(path.read_text().replace("ta-tuned", "[red]ta|0.3[/x]"))
-    out = io.StringIO()
-    print_leaderboard(path, console=Console(file=out, width=100))
-    assert "[red]ta|0.3[/x]" in out.getvalue()
+    assert "[red]ta|0.3[/x]" in "".join(screen(written, every=True))
     assert markdown_table(pd.DataFrame({"merge": ["a|b"]})).splitlines()[-1] == r"| a\|b |"
 
 
@@ -198,12 +222,11 @@ def test_warnings_are_repeated_by_page_and_terminal(tmp_path, summary, capsys):
     page = (report / "leaderboard.md").read_text()
     assert page.index("## Warnings") < page.index("| rank |")
     assert all(f"- {one['where']}: {one['message']}" in page.splitlines() for one in WARNINGS)
-    show(report)
+    show(report, every=True)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("WARNING")] == [
-        f"WARNING: merged/ta-{number}: task vector {number} is [large]." for number in range(10)
+        f"WARNING: merged/ta-{number}: task vector {number} is [large]." for number in range(13)
     ]
-    assert "... and 3 more warnings, in leaderboard.md" in lines
 
 
 def test_no_warnings_no_section(written, capsys):
@@ -230,13 +253,15 @@ def test_verdict_sentence():
     ]
     said = "better: epmq (every merge); worse: rtn (ta); no clear difference: rtn (ties), awq (ta)"
     assert verdict_sentence(four) == f"Against gptq at 4 bits, {said}."
+    brief = "better: epmq (every merge); worse: rtn (ta)"
+    assert clear_verdicts(four) == f"Against gptq at 4 bits, {brief}. All else: {unclear}."
     two = [one | {"bits": "2"} for one in four]
     assert verdict_sentence(four + two) == f"Against gptq at 4 bits and 2 bits, {said}."
     grouped = [pair("ta", "rtn", unclear, group="64")]
     assert verdict_sentence(four + grouped) == (
         f"Against gptq at 4 bits, {said}. At 4 bits in groups of 64, better: none; worse: none; no clear difference: rtn (ta)."
     )
-    assert verdict_sentence(four[:1]) == ""
+    assert verdict_sentence(four[:1]) == clear_verdicts(four[:1]) == ""
 
 
 def test_every_comparison_with_the_reference_is_in_the_sentence(written, capsys):
@@ -244,7 +269,7 @@ def test_every_comparison_with_the_reference_is_in_the_sentence(written, capsys)
     sentence = verdict_sentence(pairs)
     for place in (sentence, (written / "leaderboard.md").read_text(), excerpt(written)):
         assert sentence in place
-    show(written)
+    show(written, every=True)
     assert "".join(sentence.split()) in "".join(capsys.readouterr().out.split())
     one_setting = [one for one in pairs if one["against"] == "reference" and one["bits"] == "3"]
     (said,) = re.findall(r"3 bits[^.]*, (better: .*?)\.(?: At|$)", sentence)
@@ -272,13 +297,15 @@ def test_terminal_names_the_files_that_exist(written, capsys):
 
 
 def test_joint_leaderboard(tmp_path, written):
-    joint = join_suites({"mini": written / "leaderboard.csv", "other": written / "leaderboard.csv"})
-    assert list(joint.columns) == ["suite", *COLUMNS.split(",")[:-4]]
-    assert len(joint) == 2 * 35
+    joint = join_suites({"mini": written, "other": written}, [], tmp_path)
+    names = COLUMNS.split(",")[:-4]
+    assert list(joint.table.columns) == ["suite", *names[:5], "origin", *names[5:], "submitted_by", "link", "entry"]
+    assert len(joint.table) == 2 * 35
+    assert set(joint.table["origin"]) == {"here"}
     write_leaderboards(joint, tmp_path / "all.csv", tmp_path / "all.md")
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "all.csv", dtype=str, keep_default_na=False), joint)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "all.csv", dtype=str, keep_default_na=False), joint.table)
     with pytest.raises(DataError, match="no suite"):
-        join_suites({})
+        join_suites({}, [], tmp_path)
 
 
 def test_excerpt_hides_no_quantizer(written):

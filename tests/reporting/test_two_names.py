@@ -61,13 +61,15 @@ def test_plots_show_both_names(records, layers, curves, tasks):
     deviations = layers(**OWN)
     again = deviations.replace({"merge": NAMES["merge"], "quantizer": NAMES["quantizer"]})
     refined = curves(merges=["ta", "ta-too"], quantizers=["gptq", "gptq-too"], bits=(4,))
-    data = PlotData(summarise(records, tasks), pd.concat([deviations, again]), refined, bits=4)
+    data = PlotData(summarise(records, tasks), pd.concat([deviations, again]), refined)
     figures = {name: draw(name, data) for name in PLOTS}
     titles = {name: {axis.get_title() for axis in figure.axes} for name, figure in figures.items()}
     assert {"merge: ta\ngptq, 4 bits", "merge: ta-too\ngptq-too, 4 bits"} <= titles.pop("refinement_curves")
     assert titles.pop("average_by_calibration_time") == {"4 bits"}
+    assert titles.pop("average_by_merge") == {""}
+    assert [label.get_text() for label in figures["average_by_merge"].axes[0].get_yticklabels()] == ["ta", "ta-too"]
     for name, shown in titles.items():
-        assert {"merge: ta", "merge: ta-too"} <= shown
+        assert {title.split(",")[0] for title in shown} == {"merge: ta", "merge: ta-too"}
         assert {"gptq", "gptq-too"} <= {text.get_text() for text in figures[name].legends[0].get_texts()}
 
 

@@ -34,7 +34,7 @@ class Project:
         self.source, self.work = source, work
         self.variables: dict[str, str] = {}
 
-    def snakemake(self, *arguments: str, code: int | None = 0, timeout: int = 300) -> str:
+    def snakemake(self, *arguments: str, code: int | None = 0, timeout: int = 600) -> str:
         """Runs Snakemake in the working folder; returns its output. `code` None accepts any exit status."""
         done = subprocess.run(
             self.command(arguments),

@@ -15,7 +15,7 @@ QUESTION = {
 def test_a_question_is_answered_and_nothing_is_made_twice(edited):
     asked = {"targets": {"ablations": {"figures": {"samples": QUESTION}}}}
     (edited.work / "asked.yaml").write_text(yaml.safe_dump(asked))
-    arguments = ("ablations", "--configfile", "tiny.yaml", "asked.yaml")
+    arguments = ("--configfile", "tiny.yaml", "asked.yaml", "--", "ablations")
     planned = edited.planned(*arguments)
     assert planned["calibrate_seeds"] == planned["evaluate_seeds"] == planned["answer_ablations"] == 1
     assert not {"merge_experts", "quantize_model", "plot_comparison"} & planned.keys()

@@ -1,12 +1,11 @@
 """`snakemake export` of the finished suite: stock transformers, without this project, has the recorded accuracy."""
 
 import json
-import re
 import subprocess
 import sys
 
 import pytest
-import yaml
+from huggingface_hub import ModelCard
 
 from tests.workflow.conftest import environment
 
@@ -59,17 +58,25 @@ def test_exported_models_have_the_recorded_accuracy(exported):
 def test_a_card_says_what_it_is(exported):
     folder = next((exported.work / "results/exported").glob("taskarithmetic*/epmq*/seed-0"))
     card = (folder / "README.md").read_text()
-    head = yaml.safe_load(re.match(r"---\n(.*?)\n---", card, re.DOTALL)[1])
-    assert head["license"] == "mit"
-    assert head["library_name"] == "transformers"
+    head = ModelCard(card).data
+    assert (head.license, head.library_name) == ("mit", "transformers")
     assert "CLIPVisionModel.from_pretrained" in card
-    record = next((exported.work / "results/evaluations/quantized").glob("taskarithmetic*/epmq*/seed-0/digits-*.json"))
-    assert f"{100 * json.loads(record.read_text())['value']:.2f}" in card
+    path = next((exported.work / "results/evaluations/quantized").glob("taskarithmetic*/epmq*/seed-0/digits-*.json"))
+    record = json.loads(path.read_text())
+    half = 1.96 * (record["value"] * (1 - record["value"]) / record["n"]) ** 0.5
+    digits = next(result for result in head.eval_results if result.dataset_name == "digits")
+    assert (digits.task_type, digits.dataset_split) == ("zero-shot-image-classification", "test")
+    assert (digits.metric_type, digits.metric_value) == ("accuracy", round(record["value"], 4))
+    low, high = digits.metric_args["confidence_interval"]
+    assert high - low == pytest.approx(2 * half, rel=0.02)
+    (line,) = [line for line in card.splitlines() if line.startswith("| digits, accuracy |")]
+    assert f"| {100 * record['value']:.2f} | {100 * low:.2f} … {100 * high:.2f} |" in line
     chosen = json.loads(next((exported.work / "results/quantized").glob("taskarithmetic*/epmq*/tuning.json")).read_text())
     for words in (
         f"anchor {chosen['chosen']['anchor']}",
-        "| this model |",
-        "| merged, full precision |",
+        "| task | examples | this model | 95 % interval | merged, full precision | its expert | pre-trained base |",
+        "of suite `tiny`",
+        "@article{epmq,",
         "times as many",
         "calibration seed | 0 |",
         "sha256",

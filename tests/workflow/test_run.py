@@ -4,12 +4,16 @@ import base64
 import json
 import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
 from pmqbench.reporting import PLOTS
+from tests.workflow.conftest import environment
 
 CONFIG = ("--configfile", "tiny.yaml")
 COLUMNS = [
@@ -167,19 +171,44 @@ def test_the_pages_command_makes_what_is_missing_of_a_row(edited):
     records = [record for file in contents["details"][row]["files"] for record in file["records"]]
     (edited.work / records[0]).unlink()
     program, *arguments = shlex.split(contents["command"])
-    assert (program, arguments[3:5]) == ("snakemake", ["tiny.yaml", "--"])
+    assert program == "snakemake"
+    assert arguments[-2:] == ["tiny.yaml", "--"]
+    assert arguments[0] == "--snakefile"
+    assert arguments[1].endswith("/source/Snakefile")
     planned = edited.planned(*arguments, *records)
     assert sum(count for rule, count in planned.items() if rule != "total") == 1
     assert next(iter(planned)).startswith("evaluate")
 
 
 def test_the_joint_leaderboard_is_written_below_results_and_the_checkout_stays_as_it_is(edited):
+    (edited.source / "leaderboard").mkdir()
+    told = submit(edited, "ta/gptq/4")
+    told |= {"quantizer": "secret", "code_included": False}
+    told["recipe"] |= {"model": None, "quantizer": {"method": "secret"}}
+    entries = edited.source / "leaderboard/entries"
+    (entries / "secret.json").write_text(json.dumps(told))
+    (entries / "bad.json").write_text("{")
     before = {path: path.stat().st_mtime_ns for path in edited.source.rglob("*") if "__pycache__" not in path.parts}
-    edited.snakemake("leaderboard", *CONFIG)
+    assert "bad.json: refused: Invalid JSON" in edited.snakemake("leaderboard", *CONFIG)
     joint = pd.read_csv(edited.work / "results/leaderboard.csv")
     assert set(joint["suite"]) == {"tiny"}
+    origins = joint.set_index(["merge", "quantizer", "bits"])["origin"]
+    assert origins["ta", "secret", 4] == "not regenerated"
+    assert origins["ta", "gptq", 4] == "confirmed"
+    assert (origins == "here").sum() == len(joint) - 2
     assert 'href="suites/tiny/leaderboard.html"' in (edited.work / "results/leaderboard.html").read_text()
     assert {path: path.stat().st_mtime_ns for path in edited.source.rglob("*") if "__pycache__" not in path.parts} == before
+
+
+def submit(project, row):
+    """The entry that the command writes of a row."""
+    command = [sys.executable, "-m", "pmqbench.cli", "submit", "tiny.yaml", row, "--by", "Ada Lovelace"]
+    variables = environment() | {"PYTHONPATH": str(project.source)}
+    done = subprocess.run(command, cwd=project.work, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    path, _, said = done.stdout.partition(": ")
+    assert said == "written and checked. `make leaderboard` shows it; to send it in, commit it and open a pull request.\n"
+    return json.loads(Path(path).read_text())
 
 
 def test_a_new_method_is_one_file_and_one_line(edited):

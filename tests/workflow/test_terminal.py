@@ -1,11 +1,13 @@
 """What a user sees of a run: Snakemake's own log and ours, with and without a terminal, success, failure and a lock."""
 
+import json
 import os
 import pty
 import re
 import select
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -23,12 +25,14 @@ def project(fresh, tmp_path):
 
 def test_a_line_a_job_and_the_log_file_last(project):
     lines = project.snakemake(*FEW).splitlines()
-    begin = lines.index("2 jobs to do")
+    begin = lines.index("2 jobs to do") + 1
+    assert (named := re.fullmatch(r"Log: (\S+); of each job: results/logs/", lines[begin]))
     assert re.fullmatch(r"1/2 prepare_task \S+ \(\d+ (s|min)\), \d+ (s|min) left", lines[begin + 1])
     assert re.fullmatch(r"2/2 prepare_task \S+ \(\d+ (s|min)\)", lines[begin + 2])
     assert lines[begin + 3].startswith("Complete log(s): ")
     assert len(lines) == begin + 4
     log = lines[-1].removeprefix("Complete log(s): ")
+    assert Path(log) == project.work / named[1]
     whole = (project.work / log).read_text()
     assert "rule prepare_task:" in whole
     assert whole.count("Finished jobid: ") == 2
@@ -58,7 +62,7 @@ def test_failed_jobs_are_listed_with_cause_and_log(project):
 
 def test_a_lock_is_explained_and_released(project):
     locks = project.work / ".snakemake/locks"
-    locks.mkdir(parents=True)
+    locks.mkdir(parents=True, exist_ok=True)
     (locks / "0.output.lock").write_text("results/suites/tiny/leaderboard.csv\n")
     output = project.snakemake(*CONFIG, code=1)
     assert "`make unlock`" in output
@@ -78,6 +82,18 @@ def test_plain_snakemake_ends_with_the_leaderboard_that_it_made_and_leaves_it_to
     edited.variables = {"MAKELEVEL": "1"}
     assert "individual experts" not in edited.snakemake(*ranking)
     assert table.is_file()
+
+
+def test_a_run_whose_tracking_server_is_down_shows_its_leaderboard(edited):
+    edited.variables = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "PYTHONPATH": str(edited.source)}
+    lines = edited.snakemake(*CONFIG, code=1).splitlines()
+    begin = lines.index("1 job failed:")
+    assert re.match(r"  track_runs tiny: http://127\.0\.0\.1:9: MLflow failed: .* run: snakemake track \[", lines[begin + 1])
+    assert [line for line in lines[:begin] if "individual experts" in line]
+    assert not (edited.work / "results/suites/tiny/tracked.json").exists()
+    del edited.variables["MLFLOW_TRACKING_URI"]
+    edited.snakemake("track", *CONFIG)
+    assert json.loads((edited.work / "results/suites/tiny/tracked.json").read_text())["skipped"] > 0
 
 
 def test_a_terminal_has_bars_and_keeps_what_jobs_say(project):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pmqbench.reporting.page.details import Details
 from pmqbench.reporting.page.index import NAMES, row_keys, with_row_names
 from pmqbench.reporting.statistics import Summary, differences
 from pmqbench.reporting.style import styles
+from pmqbench.reporting.verdicts import FULL_PRECISION
 
 Table = tuple[list[str], list[list[str]]]
 
@@ -32,7 +34,8 @@ def suite_contents(
     summary: Summary,
     details: Details,
     *,
-    configfiles: Sequence[str],
+    command: Sequence[str],
+    beside: Sequence[str],
     warnings: Sequence[Mapping[str, str]],
     sentence: str,
 ) -> dict[str, Any]:
@@ -43,7 +46,8 @@ def suite_contents(
         table: of leaderboard.csv.
         summary: of its records.
         details: of its rows.
-        configfiles: those that Snakemake makes the report with.
+        command: that makes the report's files, as words, up to their names.
+        beside: files and folders in the page's folder to link to.
         warnings: of the report.
         sentence: what its comparisons say.
     """
@@ -59,31 +63,35 @@ def suite_contents(
         "details": [details.rows[key] for key in keys],
         "provenances": details.provenances,
         "layers": details.layers,
-        "command": shlex.join(["snakemake", "--cores", "all", "--configfile", *configfiles, "--"]),
+        "command": shlex.join(command),
+        "beside": list(beside),
         "warnings": list(warnings),
         "sentence": sentence,
     }
 
 
-def joint_contents(table: Table, pages: Mapping[str, str]) -> dict[str, Any]:
+def joint_contents(table: Table, pages: Mapping[str, str], warnings: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """The page of all suites.
 
     Args:
         table: the joint leaderboard.
         pages: suite -> address of its own page.
+        warnings: what a reader has to be warned of.
     """
     header, rows = table
     rank = header.index("rank")
     references = [number for number, row in enumerate(rows) if not row[rank]]
-    return {**plain_contents("all suites", table), "references": references, "pages": dict(pages)}
+    beside = ["leaderboard.csv", "leaderboard.md"]
+    shown = {"references": references, "pages": dict(pages), "warnings": list(warnings), "beside": beside}
+    return plain_contents("all suites", table) | shown
 
 
 def plain_contents(report: str, table: Table, tasks: Sequence[str] = ()) -> dict[str, Any]:
-    """What every page shows: columns, rows, and one colour per quantizer, as in the plots."""
+    """What every page shows: columns, rows, and each quantizer's colour and marker, as in the plots."""
     header, rows = table
-    quantizers = {row[header.index("quantizer")] for row in rows}
-    colours = {name: style.colour for name, style in styles(quantizers).items() if name in quantizers}
-    shown = {"report": report, "columns": columns(header, tasks), "rows": rows, "colours": colours}
+    quantizers = {row[header.index("quantizer")] for row in rows} - {FULL_PRECISION}
+    looks = {name: asdict(style) for name, style in styles(quantizers).items() if name in quantizers}
+    shown = {"report": report, "columns": columns(header, tasks), "rows": rows, "styles": looks}
     return shown | {"warnings": [], "sentence": "", "pairs": None, "details": None, "pages": {}}
 
 
@@ -106,5 +114,5 @@ def pair_differences(summary: Summary, order: Sequence[int]) -> list[list[list[f
 
 
 def significant(p: float) -> float:
-    """A p-value with three significant figures."""
-    return float(f"{p:.3g}")
+    """A p-value with more figures than are shown, as the page corrects it before it is rounded."""
+    return float(f"{p:.5g}")

@@ -33,7 +33,12 @@ class Column:
 
 DEFINED = (
     Column("suite", "Suite, and target if it is not the default one; ranks count within it.", ascending=True, brief=True),
-    Column("rank", "Rank of the average among all models, equal averages sharing one; references have none.", True, True),
+    Column(
+        "rank",
+        "Rank of the average among all models, equal averages sharing one; =: not clear that the row above is better.",
+        ascending=True,
+        brief=True,
+    ),
     Column("merge", "How the experts were merged, as the config calls it.", ascending=True, brief=True),
     Column(
         "quantizer",
@@ -43,19 +48,29 @@ DEFINED = (
     ),
     Column("bits", "Bits per weight of the quantized layers.", ascending=True, brief=True),
     Column("group_size", "Inputs per scale; channel: one scale per output channel.", ascending=True),
-    Column("seeds", "Calibration seeds; 1 where no seed enters."),
+    Column(
+        "origin",
+        "here: computed in this checkout; confirmed: so too, and a result sent in says the same; submitted: sent in, with code "
+        "that is part of this project; not regenerated: sent in without its code, so nobody can compute it again.",
+        ascending=True,
+        brief=True,
+    ),
+    Column("submitted_by", "Who sent the result in.", ascending=True),
+    Column("link", "Where more about that is to be found.", ascending=True, extra=True),
+    Column("entry", "The file that was sent in: outcomes, recipe, provenance.", ascending=True, extra=True),
+    Column("seeds", "Calibration seeds; 1 where no seed enters.", extra=True),
     Column("average", "Unweighted mean over tasks, in percent, then over seeds; in grey its 95 % interval.", brief=True),
     Column("ci_low", "Lower end of the 95 % interval: bootstrap over test examples and calibration seeds."),
     Column("ci_high", "Upper end of the 95 % interval: bootstrap over test examples and calibration seeds."),
     Column("normalised", "Mean over tasks of the value divided by the value of that task's expert, in percent."),
     Column("size_mb", "What the weights take in storage, 10^6 bytes; of a quantized model the exported file.", True, True),
-    Column("compression", "How many times smaller than the pre-trained base that is."),
+    Column("compression", "How many times smaller than the pre-trained base that is.", extra=True),
     Column(
         "calibration_seconds",
         "Wall-clock seconds from the experts' checkpoints to the model, choices of options included; mean over seeds.",
         ascending=True,
     ),
-    Column("samples", "Training samples of each task that took, 0 where none was looked at.", ascending=True),
+    Column("samples", "Training samples of each task that took, 0 where none was looked at.", ascending=True, extra=True),
     Column("chosen", "Options chosen by the labels of the validation splits; -: no validation label was used.", ascending=True),
     Column("standard_error", "Standard error of the average, from test examples and seeds.", ascending=True, extra=True),
     Column("tied_rank", "One more than the number of models that are clearly better.", ascending=True),

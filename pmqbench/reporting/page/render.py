@@ -14,7 +14,7 @@ from pmqbench.files import write_text
 from pmqbench.reporting import PAGE_ASSETS
 
 TEMPLATE = "page.html.j2"
-SCRIPTS = ("rows.js", "table.js", "pareto.js", "drawer.js", "page.js")
+SCRIPTS = ("marks.js", "rows.js", "table.js", "tips.js", "pareto.js", "drawer.js", "page.js")
 
 
 @cache

@@ -9,7 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pmqbench.reporting.entries import EXPERTS, PRETRAINED
-from pmqbench.reporting.plot_data import INTERVALS, PlotData, full_precision, reference, whiskers
+from pmqbench.reporting.plot_data import (
+    INTERVALS,
+    PlotData,
+    compared_merges,
+    full_precision,
+    merges_left_out,
+    reference,
+    whiskers,
+)
 from pmqbench.reporting.statistics import FULL_PRECISION, Summary
 from pmqbench.reporting.style import (
     RC,
@@ -20,10 +28,11 @@ from pmqbench.reporting.style import (
     methods,
     panels,
     reference_handles,
-    styles,
 )
 
-SHIFT = 0.3  # of a bit, or of the distance between two widths that are closer
+SHIFT = 0.2  # of the distance between the two nearest widths, on the logarithmic axis
+MANY = 12  # methods whose whiskers can no longer be told apart
+MARGIN = 1.3  # beside the least and the most bits: a factor
 ROOM, MINIMAL_ROOM = 0.08, 0.005  # of what the models span, and of 1, above and below
 
 
@@ -31,31 +40,37 @@ def draw(data: PlotData) -> Figure:
     """Average over bits for every method, with whiskers; one panel per merge, references as lines."""
     summary = data.summary
     quantized = methods(summary.entries)
-    merges, labels = list(dict.fromkeys(quantized["merge"])), list(dict.fromkeys(quantized["label"]))
-    style, widths = styles(quantized["quantizer"]), sorted(quantized["bits"].unique())
-    shift = whisker_shifts(len(labels), widths)
-    low, high = limits(quantized, summary)
+    merges = compared_merges(quantized)
+    shown = quantized[quantized["merge"].isin(merges)]
+    widths, most = sorted(shown["bits"].unique()), shown.groupby("merge")["label"].nunique().max()
+    low, high = limits(shown, summary)
     with matplotlib.rc_context(RC):
-        figure, axes = panels(len(merges), *bits_panel(len(labels), len(widths)))
+        figure, axes = panels(len(merges), *bits_panel(most, len(widths)))
         for axis, merge in zip(axes, merges, strict=True):
             average_references(axis, summary, merge)
-            for label, rows in quantized[quantized["merge"] == merge].groupby("label", sort=False):
+            lines = list(shown[shown["merge"] == merge].groupby("label", sort=False))
+            for (_, rows), shift in zip(lines, whisker_shifts(len(lines), widths), strict=True):
                 rows = rows.sort_values("bits")
                 bits = rows["bits"].to_numpy(float)
                 errors = whiskers(rows["ci_low"], rows["average"], rows["ci_high"])
-                look = style[rows["quantizer"].iloc[0]].line(rows["grouped"].iloc[0])
+                look = rows["style"].iloc[0].line(rows["grouped"].iloc[0])
                 axis.plot(bits, 100 * rows["average"], **look)
-                beside = {"color": look["color"], "linestyle": "none", "marker": "_", "markersize": 4}
-                axis.errorbar(bits + shift[labels.index(label)], 100 * rows["average"], errors, elinewidth=0.9, **beside)
-            axis.set(title=f"merge: {merge}", xlabel="bits per weight", ylabel="average over tasks (%)")
-            axis.set_xticks(widths, [str(width) for width in widths])
-            axis.set_xlim(widths[0] - 0.5, widths[-1] + 0.5)
+                if len(lines) <= MANY:
+                    beside = {"color": look["color"], "linestyle": "none", "marker": "_", "markersize": 4}
+                    axis.errorbar(bits * shift, 100 * rows["average"], errors, elinewidth=0.9, **beside)
+            axis.set(title=f"merge: {merge}", xlabel="bits per weight, logarithmic", ylabel="average over tasks (%)")
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(widths, [str(width) for width in widths], minor=False)
+            axis.set_xlim(widths[0] / MARGIN, widths[-1] * MARGIN)
             axis.set_ylim(low, high)
             axis.grid(visible=False, axis="x")
             name_what_is_off(axis, summary)
-        handles = [*line_handles(quantized), *reference_handles(REFERENCE_LINES)]
+        handles = [*line_handles(shown), *reference_handles(REFERENCE_LINES)]
         caption = f"Suite {summary.suite}: average over {len(summary.tasks)} tasks. {INTERVALS}"
-        finish(figure, handles, f"{caption} Whiskers stand beside their points.")
+        where = "Whiskers stand beside their points" + (
+            f"; panels of more than {MANY} methods have none." if most > MANY else "."
+        )
+        finish(figure, handles, f"{caption} {where}{merges_left_out(quantized)}")
     return figure
 
 
@@ -87,15 +102,15 @@ def name_what_is_off(axis: Axes, summary: Summary) -> None:
                 axis.annotate(text, xycoords="axes fraction", ha="right", fontsize=8, **where)
 
 
-def limits(quantized: pd.DataFrame, summary: Summary) -> tuple[float, float]:
+def limits(shown: pd.DataFrame, summary: Summary) -> tuple[float, float]:
     """Percent from the lowest to the highest whisker or merge at full precision, with some room: models fill the panel."""
-    merged = summary.entries.loc[summary.entries["kind"] == "merged", "average"]
-    low, high = min(quantized["ci_low"].min(), merged.min()), max(quantized["ci_high"].max(), merged.max())
+    merged = summary.entries["average"][[full_precision(summary, merge) for merge in shown["merge"].unique()]]
+    low, high = min(shown["ci_low"].min(), merged.min()), max(shown["ci_high"].max(), merged.max())
     room = max(ROOM * (high - low), MINIMAL_ROOM)
     return 100 * (low - room), 100 * (high + room)
 
 
 def whisker_shifts(count: int, widths: list[int]) -> np.ndarray:
-    """How far beside its point each method's whisker stands, in bits."""
-    nearest = min([*np.diff(widths), 1])
-    return nearest * np.linspace(-SHIFT, SHIFT, count) if count > 1 else np.zeros(1)
+    """How far beside its point each method's whisker stands: factors of its bits."""
+    nearest = min([*np.diff(np.log2(widths)), 1])
+    return 2 ** (nearest * np.linspace(-SHIFT, SHIFT, count)) if count > 1 else np.ones(1)

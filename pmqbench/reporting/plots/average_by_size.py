@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pmqbench.reporting.pareto import draw_panels
-from pmqbench.reporting.plot_data import INTERVALS, PlotData, full_precision
+from pmqbench.reporting.plot_data import INTERVALS, PlotData, compared_merges, full_precision, merges_left_out
 from pmqbench.reporting.statistics import FULL_PRECISION, Summary
 from pmqbench.reporting.style import methods
 
@@ -17,9 +17,9 @@ def draw(data: PlotData) -> Figure:
     quantized = methods(summary.entries)
     names = [f"{label}, {bits} bits" for label, bits in zip(quantized["label"], quantized["bits"], strict=True)]
     quantized = quantized.assign(name=names)
-    clouds = {f"merge: {merge}": with_full_precision(summary, quantized, merge) for merge in dict.fromkeys(quantized["merge"])}
+    clouds = {f"merge: {merge}": with_full_precision(summary, quantized, merge) for merge in compared_merges(quantized)}
     caption = f"Suite {summary.suite}: average over {len(summary.tasks)} tasks against storage. {INTERVALS}"
-    caption += " Models of one size stand beside each other."
+    caption += f" Models of one size stand beside each other.{merges_left_out(quantized)}"
     return draw_panels(clouds, quantized, "size_mb", "size of the weights (MB)", caption)
 
 

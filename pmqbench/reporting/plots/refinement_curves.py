@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from pmqbench.reporting.collect import kept_point
 from pmqbench.reporting.plot_data import PlotData
-from pmqbench.reporting.style import COLOURS, RC, REFERENCE_COLOUR, finish, method_label, panels, plain_log
+from pmqbench.reporting.style import COLOURS, RC, REFERENCE_COLOUR, finish, method_label, panels, plain_log, sentence
 
 MODEL = ["merge", "quantizer", "bits", "group_size"]
 PANEL = (4.4, 3.4)
@@ -24,7 +24,7 @@ def draw(data: PlotData) -> Figure:
     """Loss over steps, one panel per merge, method and width, one colour per seed; says so if no model was refined."""
     curves = data.curves
     if curves.empty:
-        return empty(f"Suite {data.summary.suite}: no model was refined.")
+        return sentence(f"Suite {data.summary.suite}: no model was refined.")
     seeds = sorted(curves["seed"].unique())
     colours = {seed: COLOURS[place % len(COLOURS)] for place, seed in enumerate(seeds)}
     groups = list(curves.groupby(MODEL, dropna=False, sort=False))
@@ -65,10 +65,3 @@ def handles(colours: dict[int, str]) -> list[Artist]:
         Line2D([], [], label="held-out samples", **look, **HELD_OUT),
         Line2D([], [], label="kept", **look, **KEPT),
     ]
-
-
-def empty(sentence: str) -> Figure:
-    """A figure that says why it shows nothing."""
-    figure = Figure(figsize=(6.5, 1.0))
-    figure.text(0.5, 0.5, sentence, ha="center", va="center")
-    return figure

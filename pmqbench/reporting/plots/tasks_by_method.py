@@ -1,4 +1,4 @@
-"""Metrics by task: bars of every method at one bit width, one panel per merge."""
+"""Metrics by task: every method at every bit width, a row of panels per merge and a column per width."""
 
 from __future__ import annotations
 
@@ -6,67 +6,83 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.lines import Line2D
 
-from pmqbench.errors import DataError
 from pmqbench.reporting.entries import EXPERTS, PRETRAINED
-from pmqbench.reporting.plot_data import INTERVALS, PlotData, full_precision, reference, whiskers
+from pmqbench.reporting.plot_data import (
+    INTERVALS,
+    PlotData,
+    compared_merges,
+    full_precision,
+    merges_left_out,
+    reference,
+    whiskers,
+)
 from pmqbench.reporting.statistics import FULL_PRECISION, Summary
 from pmqbench.reporting.style import (
+    MAX_WIDTH,
     RC,
     REFERENCE_COLOUR,
     REFERENCE_LINES,
-    bar_handles,
+    STAR,
     finish,
+    grid,
+    line_handles,
     methods,
-    panels,
     reference_handles,
-    styles,
 )
 
-FULL_PRECISION_BAR = "#BBBBBB"
-CROWDED = 8  # tasks whose names no longer fit side by side
+POINT = 0.13  # inches of a point
+WIDEST_TO_NARROWEST = 4  # of the panels
+NARROWEST, MOST_MARKER = 8.0, 5.5  # inches of the figure, points of a marker
+POINTS_PER_INCH = 72
+GROUP = 0.8  # of a task's place, which its points share
+CROWDED = 0.9  # inches of a task whose name no longer fits unturned
 
 
 def draw(data: PlotData) -> Figure:
-    """Bars per task and method at one bit width; one panel per merge.
-
-    Raises:
-        DataError: nothing is quantized to that many bits.
-    """
-    summary, bits = data.summary, data.bits
-    quantized = methods(summary.entries[summary.entries["bits"] == bits])
-    if quantized.empty:
-        raise DataError(f"no model with {bits} bits to plot.", where=summary.suite)
-    merges, labels = list(dict.fromkeys(quantized["merge"])), list(dict.fromkeys(quantized["label"]))
-    style, count = styles(quantized["quantizer"]), len(labels) + 1
-    width = min(18.0, max(8.0, 0.13 * count * len(summary.tasks) + 1.0))
+    """Points with whiskers per task and method, the merge at full precision first."""
+    summary = data.summary
+    quantized = methods(summary.entries)
+    merges = compared_merges(quantized)
+    shown = quantized[quantized["merge"].isin(merges)]
+    labels = {bits: list(dict.fromkeys(rows["label"])) for bits, rows in shown.groupby("bits")}
+    widths = sorted(labels, reverse=True)
+    counts = np.array([len(labels[bits]) + 1 for bits in widths])
+    shares = np.maximum(counts, counts.max() / WIDEST_TO_NARROWEST)
+    width = min(MAX_WIDTH, max(NARROWEST, POINT * shares.sum() * len(summary.tasks)))
+    inches = width * shares / shares.sum() / len(summary.tasks)  # of a task
+    marker = min(MOST_MARKER, 0.7 * POINTS_PER_INCH * (inches / counts).min())
     with matplotlib.rc_context(RC):
-        figure, axes = panels(len(merges), width, 2.6, columns=1)
-        for axis, merge in zip(axes, merges, strict=True):
-            task_bars(axis, summary, full_precision(summary, merge), 0, count, color=FULL_PRECISION_BAR)
-            for number, row in quantized[quantized["merge"] == merge].iterrows():
-                look = style[row["quantizer"]].bar(row["grouped"])
-                task_bars(axis, summary, number, 1 + labels.index(row["label"]), count, **look)
-            task_references(axis, summary)
-            axis.set(title=f"merge: {merge}", ylabel="task metric (%)", xlim=(-0.6, len(summary.tasks) - 0.4))
-            turn = {"rotation": 30, "ha": "right"} if len(summary.tasks) > CROWDED else {}
-            axis.set_xticks(range(len(summary.tasks)), summary.tasks, **turn)
-            axis.grid(visible=False, axis="x")
-        axes[-1].set_xlabel("task")
-        handles = [Patch(facecolor=FULL_PRECISION_BAR, label=FULL_PRECISION), *bar_handles(quantized)]
+        figure, axes = grid(len(merges), len(widths), width / len(widths), 2.6, "all", width_ratios=shares)
+        for row, merge in zip(axes, merges, strict=True):
+            for axis, bits, count, room in zip(row, widths, counts, inches, strict=True):
+                entries = shown[(shown["merge"] == merge) & (shown["bits"] == bits)]
+                if entries.empty:
+                    axis.remove()
+                    continue
+                task_points(axis, summary, full_precision(summary, merge), 0, count, STAR | {"markersize": 1.5 * marker})
+                for number, entry in entries.iterrows():
+                    look = entry["style"].point(entry["grouped"]) | {"markersize": marker}
+                    task_points(axis, summary, number, 1 + labels[bits].index(entry["label"]), count, look)
+                task_references(axis, summary)
+                axis.set(title=f"merge: {merge}, {bits} bits", ylabel="task metric (%)", xlim=(-0.6, len(summary.tasks) - 0.4))
+                axis.set_xticks(
+                    range(len(summary.tasks)), summary.tasks, **({"rotation": 30, "ha": "right"} if room < CROWDED else {})
+                )
+                axis.grid(visible=False, axis="x")
+        handles = [Line2D([], [], label=FULL_PRECISION, **STAR), *line_handles(shown, joined=False)]
         handles += reference_handles((EXPERTS, PRETRAINED))
-        finish(figure, handles, f"Suite {summary.suite}, {bits} bits, by task. {INTERVALS}")
+        finish(figure, handles, f"Suite {summary.suite}, by task. {INTERVALS}{merges_left_out(quantized)}")
     return figure
 
 
-def task_bars(axis: Axes, summary: Summary, number: int, place: int, count: int, **look: object) -> None:
-    """One entry's bars: the `place`-th of `count` in every task's group."""
-    width = 0.8 / count
-    x = np.arange(len(summary.tasks)) + (place + 0.5) * width - 0.4
+def task_points(axis: Axes, summary: Summary, number: int, place: int, count: int, look: dict[str, object]) -> None:
+    """One entry's values: the `place`-th of `count` in every task's group."""
+    x = np.arange(len(summary.tasks)) + (place + 0.5) * GROUP / count - GROUP / 2
     values = summary.values[number]
     errors = whiskers(summary.low[number], values, summary.high[number])
-    axis.bar(x, 100 * values, width, yerr=errors, error_kw={"elinewidth": 0.7, "ecolor": "#333333"}, **look)
+    axis.errorbar(x, 100 * values, errors, elinewidth=0.7, **look)
 
 
 def task_references(axis: Axes, summary: Summary) -> None:

@@ -32,6 +32,8 @@ class Task(ABC):
     Attributes:
         suffix: of its splits' files.
         takes: what its source must yield, IMAGES or TEXTS.
+        has_data: whether there are examples at all.
+        hub_task: what the Hugging Face hub calls such a task, for model cards.
         name: as configs and paths have it.
         source: the data source and its options, {"name": ..., ...}.
         test_examples: size of the published test split, or None; another size is worth a warning.
@@ -39,6 +41,8 @@ class Task(ABC):
 
     suffix: ClassVar[str]
     takes: ClassVar[str]
+    has_data: ClassVar[bool] = True
+    hub_task: ClassVar[str]
 
     name: str
     source: Annotated[
@@ -242,6 +246,6 @@ def _schema(kind: str, where: str) -> dict[str, Any]:
 def check_kinds(tasks: Sequence[Task], wanted: type[Task], family: str) -> None:
     """Raises ConfigError for a task that models of the family cannot be asked."""
     for task in tasks:
-        if not isinstance(task, wanted):
+        if task.has_data and not isinstance(task, wanted):
             what = f'task "{task.name}" is of kind {KINDS.name_of(type(task))}; family {family} takes {KINDS.name_of(wanted)}.'
             raise ConfigError(what, where="tasks", remedy="Use tasks of one kind, or another family.")

@@ -18,6 +18,7 @@ class ImageTask(ZeroShotTask):
 
     suffix = ".safetensors"
     takes = IMAGES
+    hub_task = "zero-shot-image-classification"
 
     def write_split(self, path: Path, examples: Any, where: str) -> int:
         """Writes images and labels."""

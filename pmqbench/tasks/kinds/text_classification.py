@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class TextClassificationTask(RowTask, ZeroShotTask):
     """A task of texts (`input`) with a label each: a class's number, or its name."""
 
+    hub_task = "zero-shot-classification"
+
     def example(self, row: Mapping[str, Any], where: str) -> Example:
         """The text, and the number of its class."""
         text, label = self.text_and_label(row, where)

@@ -28,6 +28,8 @@ class TextTask(RowTask):
         metric: "accuracy" (exact match) or "spearman" (rank correlation of the numbers in answer and target).
     """
 
+    hub_task = "text2text-generation"
+
     target: Annotated[
         tuple[str, ...]
         | Annotated[

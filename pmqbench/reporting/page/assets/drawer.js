@@ -8,6 +8,7 @@ function openDrawer(number) {
   const close = element("button", { type: "button", class: "close" }, "Close");
   const title = element("h2", { id: "drawer-title", tabindex: "-1" }, rowName(number));
   drawer().replaceChildren(element("div", { class: "top" }, title, close), ...(contents.details ? behind(number) : aboveAll(number)));
+  drawer().scrollTop = 0;
   close.addEventListener("click", () => drawer().close());
   if (!drawer().open) drawer().showModal();
   history.replaceState(null, "", `#row=${encodeURIComponent(rowName(number))}`);
@@ -15,15 +16,30 @@ function openDrawer(number) {
 
 // The row's own figures, with what they mean.
 function figures(number) {
-  const pairs = columns.filter(({ name, task }) => !task && cell(number, name) !== "").flatMap(({ name, definition }) => [
-    element("dt", { title: definition || null }, name),
-    element("dd", {}, cell(number, name)),
-  ]);
-  return element("dl", {}, ...pairs);
+  const known = columns.filter(({ name, task }) => !task && !INTERVAL.includes(name) && cell(number, name) !== "");
+  const pairs = known.map(({ name, definition }) => {
+    const [text, interval] = cellParts(number, name);
+    return element("div", {}, element("dt", { "data-tip": definition || null }, name), element("dd", {}, interval ? `${text} (${interval})` : text));
+  });
+  return element("dl", { class: "figures" }, ...pairs);
 }
 
+// Makes the row the reference, or says how it differs from the one that was picked.
+function compared(number) {
+  if (!contents.pairs) return [];
+  if (state.reference === number) return [element("p", {}, "Differences are to this row.")];
+  const found = difference(number);
+  const told = found && `${points(found[0])} points (${points(found[1])} … ${points(found[2])}) to ${rowName(state.reference)}, ${pText(number, correctedPs())}. `;
+  const pick = () => {
+    compareWith(number);
+    openDrawer(number);
+  };
+  return [element("p", {}, told ?? "", element("button", { type: "button", id: "compare", onclick: pick }, "Compare all rows with this one"))];
+}
+
+// A row that was sent in is not on its suite's page.
 function aboveAll(number) {
-  const page = contents.pages[cell(number, "suite")];
+  const page = ["here", "confirmed"].includes(cell(number, "origin")) && contents.pages[cell(number, "suite")];
   const named = rowName(number).split(", ").slice(1).join(", ");
   const address = `${page}#row=${encodeURIComponent(named)}`;
   const link = page ? [element("p", {}, element("a", { href: address }, "Tasks, recipe, layers, provenance and files: its suite's page"))] : [];
@@ -34,6 +50,7 @@ function behind(number) {
   const detail = contents.details[number];
   return [
     figures(number),
+    ...compared(number),
     heading("Tasks"),
     taskTable(detail.tasks),
     ...(detail.layers.length ? [heading("Layers"), ...layerViews(detail.layers)] : []),
@@ -42,8 +59,9 @@ function behind(number) {
     heading("Files"),
     fileTable(detail.files),
     heading("Make it again"),
-    element("p", { class: "note" }, "Computes what is missing of this row, and nothing else:"),
+    element("p", { class: "note" }, "In the folder that has results/. Computes what is missing or outdated of this row, and nothing else:"),
     element("pre", { id: "command", tabindex: "0" }, commandOf(detail.files)),
+    copyButton(() => commandOf(detail.files)),
     heading("Provenance"),
     definitionList(contents.provenances[detail.provenance]),
   ];
@@ -51,15 +69,22 @@ function behind(number) {
 
 // Names of records need no quotes: what is not a plain name is refused by the config's check.
 function commandOf(files) {
-  return [contents.command, ...new Set(files.flatMap(({ records }) => records))].join(" ");
+  return [contents.command, ...new Set(files.flatMap(({ records }) => records))].join(" \\\n  ");
 }
 
 function heading(text) {
   return element("h3", {}, text);
 }
 
+// A value of a recipe in words: experts and data by id and task, nothing as "none".
+function shown(value) {
+  if (value === null) return "none";
+  if (Array.isArray(value)) return value.map(shown).join(", ");
+  if (typeof value === "object") return "id" in value ? `${value.id} (${value.task})` : JSON.stringify(value);
+  return String(value);
+}
+
 function definitionList(entries) {
-  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
   return element("dl", {}, ...Object.entries(entries).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, shown(value))]));
 }
 
@@ -68,7 +93,7 @@ function plainTable(id, head, lines) {
   const body = lines.map(([first, ...rest]) =>
     element("tr", {}, element("th", { scope: "row", class: "text" }, first), ...rest.map((text) => element("td", {}, text))));
   const top = element("tr", {}, ...head.map((text, index) => element("th", { scope: "col", class: index ? null : "text" }, text)));
-  return element("div", { class: "wide" }, element("table", { id }, element("thead", {}, top), element("tbody", {}, ...body)));
+  return element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": id }, element("table", { id }, element("thead", {}, top), element("tbody", {}, ...body)));
 }
 
 function taskTable(tasks) {
@@ -105,11 +130,17 @@ function sparkline(label, values) {
   return element("figure", {}, drawing, element("figcaption", { class: "note" }, said));
 }
 
+// A report is a folder of results/suites/, and paths begin with results/.
+function fileLink(path) {
+  return element("a", { href: `../../${path.replace(/^results\//, "")}` }, path);
+}
+
 function fileTable(files) {
   const lines = files.flatMap(({ seed, folder, records, exported }) => [
-    [seed === null ? "model" : `model, seed ${seed}`, folder],
-    ["records", records.join("\n")],
-    ...(exported ? [["export, once made by snakemake export", exported]] : []),
+    [seed === null ? "model" : `model, seed ${seed}`, [fileLink(`${folder}/`)]],
+    ["records", records.map(fileLink)],
+    ...(exported ? [["snakemake export writes", [exported]]] : []),
   ]);
-  return element("dl", {}, ...lines.flatMap(([name, path]) => [element("dt", {}, name), element("dd", { class: "path" }, path)]));
+  const described = ([name, paths]) => [element("dt", {}, name), element("dd", {}, ...paths.map((path) => element("div", {}, path)))];
+  return element("dl", { id: "files" }, ...lines.flatMap(described));
 }

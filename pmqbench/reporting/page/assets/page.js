@@ -22,6 +22,20 @@ function showPaper() {
   $("latex").value = latexOfShown();
   $("markdown").value = markdownOfShown();
   $("paper-view").showModal();
+  for (const area of $("paper-view").querySelectorAll("textarea")) {
+    area.setSelectionRange(0, 0);
+    area.scrollTop = 0;
+  }
+}
+
+function copyButton(text) {
+  const button = element("button", { type: "button", class: "copy" }, "Copy");
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(text());
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = "Copy"), 1500);
+  });
+  return button;
 }
 
 function setTheme(dark) {
@@ -32,11 +46,13 @@ function setTheme(dark) {
 function buildReferences() {
   if (!contents.pairs) return;
   $("reference").append(...rows.map((_, number) => element("option", { value: number }, rowName(number))));
-  $("reference").addEventListener("change", ({ target }) => {
-    state.reference = target.value === "" ? null : Number(target.value);
-    if (state.sort === DIFFERENCE && state.reference === null) state.sort = "";
-    render();
-  });
+  $("reference").addEventListener("change", ({ target }) => compareWith(target.value === "" ? null : Number(target.value)));
+}
+
+function compareWith(number) {
+  state.reference = number;
+  if (state.sort === DIFFERENCE && number === null) state.sort = "";
+  render();
 }
 
 function buildCosts() {
@@ -60,12 +76,15 @@ function listen() {
   $("csv").addEventListener("click", download);
   $("paper").addEventListener("click", showPaper);
   $("paper-view").querySelector(".close").addEventListener("click", () => $("paper-view").close());
+  for (const area of $("paper-view").querySelectorAll("textarea")) area.parentElement.after(copyButton(() => area.value));
   drawer().addEventListener("close", () => history.replaceState(null, "", location.pathname));
   $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme !== "dark"));
   const system = matchMedia("(prefers-color-scheme: dark)");
   system.addEventListener("change", ({ matches }) => setTheme(matches));
   setTheme(system.matches);
   addEventListener("resize", renderPareto);
+  addEventListener("hashchange", openNamed);
+  listenForTips();
 }
 
 function openNamed() {

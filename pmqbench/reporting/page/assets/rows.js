@@ -4,7 +4,7 @@ const contents = JSON.parse(document.getElementById("contents").textContent);
 const { columns, rows } = contents;
 const place = Object.fromEntries(columns.map((column, index) => [column.name, index]));
 const referenceRows = new Set(contents.references);
-const CHIPS = ["suite", "merge", "quantizer", "bits"];
+const CHIPS = ["suite", "merge", "quantizer", "bits", "origin"];
 const INTERVAL = ["ci_low", "ci_high"];
 const DIFFERENCE = "difference";
 const LEVEL = 0.05;
@@ -25,6 +25,14 @@ function isNumeric(name) {
   return name === DIFFERENCE || columns[place[name]].numeric;
 }
 
+// What a row is called, here and in addresses.
+function rowName(number) {
+  const [quantizer, groups] = [cell(number, "quantizer"), cell(number, "group_size")];
+  const model = [cell(number, "merge"), ...(referenceRows.has(number) ? [] : [quantizer])];
+  const width = quantizer === FULL_PRECISION ? [] : [`${cell(number, "bits")} bits`, ...(groups === "channel" ? [] : [`groups of ${groups}`])];
+  return [...("suite" in place ? [cell(number, "suite")] : []), ...model, ...width].join(", ");
+}
+
 // [difference, low, high, p-value] of a row to the reference that was picked; null for the reference itself.
 function difference(number) {
   const other = state.reference;
@@ -34,12 +42,19 @@ function difference(number) {
   return [-middle, -high, -low, p];
 }
 
-// The rows whose difference to the reference is clear: p below LEVEL, corrected by Holm over all rows.
-function clearRows() {
-  const tested = rows.map((_, number) => [number, difference(number)?.[3]]).filter(([, p]) => p !== undefined);
-  const order = tested.sort(([, first], [, second]) => first - second);
-  const kept = order.findIndex(([, p], index) => p * (order.length - index) >= LEVEL);
-  return new Set(order.slice(0, kept < 0 ? order.length : kept).map(([number]) => number));
+// Row -> p-value of its difference to the reference, corrected by Holm over all ranked models.
+function correctedPs() {
+  const tested = rows.map((_, number) => number).filter((number) => !referenceRows.has(number) && difference(number));
+  tested.sort((first, second) => difference(first)[3] - difference(second)[3]);
+  let least = 0;
+  return new Map(tested.map((number, index) => {
+    least = Math.min(1, Math.max(least, difference(number)[3] * (tested.length - index)));
+    return [number, least];
+  }));
+}
+
+function isClear(number, corrected) {
+  return corrected.get(number) < LEVEL;
 }
 
 // A number with two decimals and its sign, never "-0.00".
@@ -85,12 +100,18 @@ function shownColumns() {
   return [...names.slice(0, after), DIFFERENCE, ...names.slice(after)];
 }
 
+// Models that could as well stand above the row above.
+function isTied(number) {
+  return "above_p" in place && cell(number, "above_p") !== "" && Number(cell(number, "above_p")) >= LEVEL;
+}
+
 // [text, interval or ""] of a cell.
 function cellParts(number, name) {
   if (name === DIFFERENCE) {
     const found = difference(number);
     return found ? [points(found[0]), `${points(found[1])} … ${points(found[2])}`] : ["reference", ""];
   }
+  if (name === "rank" && isTied(number)) return [`${cell(number, name)}=`, ""];
   const interval = name === "average" ? INTERVAL.map((end) => cell(number, end)).join(" … ") : "";
   return [cell(number, name), interval];
 }
@@ -99,16 +120,36 @@ function csvCell(text) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
+// The rows shown with every column of leaderboard.csv, and differences if a reference was picked.
 function csvOfShown() {
-  const lines = [columns.map((column) => column.name), ...shownRows().map((number) => rows[number])];
+  const compared = state.reference !== null;
+  const corrected = correctedPs();
+  const head = compared ? ["difference_to", "difference", "difference_low", "difference_high", "difference_p", "difference_p_holm"] : [];
+  const tail = (number) => {
+    if (!compared) return [];
+    const found = difference(number);
+    const [middle, low, high, p] = found ? [...found.slice(0, 3).map((value) => value.toFixed(2)), significant(found[3])] : ["", "", "", ""];
+    return [rowName(state.reference), middle, low, high, p, corrected.has(number) ? significant(corrected.get(number)) : ""];
+  };
+  const lines = [[...columns.map((column) => column.name), ...head], ...shownRows().map((number) => [...rows[number], ...tail(number)])];
   return lines.map((line) => `${line.map(csvCell).join(",")}\n`).join("");
+}
+
+// A p-value with three significant figures, as tables have it.
+function significant(p) {
+  return String(Number(p.toPrecision(3)));
 }
 
 function markdownOfShown() {
   const names = shownColumns();
+  const corrected = correctedPs();
   const escape = (text) => text.replaceAll("|", "\\|");
   const line = (cells) => `| ${cells.map(escape).join(" | ")} |`;
-  const text = (number, name) => cellParts(number, name).filter(Boolean).join("; 95 %: ");
+  const strong = (number, name, text) => (name === DIFFERENCE && isClear(number, corrected) ? `**${text}**` : text);
+  const text = (number, name) => {
+    const [shown, interval] = cellParts(number, name);
+    return interval ? `${strong(number, name, shown)} (${interval})` : shown;
+  };
   const body = shownRows().map((number) => line(names.map((name) => text(number, name))));
   return [line(names), `|${names.map((name) => (isNumeric(name) ? " --: " : " :-- ")).join("|")}|`, ...body].join("\n");
 }
@@ -123,7 +164,12 @@ function latexText(text) {
 function latexOfShown() {
   const names = shownColumns();
   const small = (range) => (range ? ` {\\scriptsize [${latexText(range.replace(" … ", ", "))}]}` : "");
-  const cells = (number) => names.map((name) => cellParts(number, name)).map(([text, range]) => latexText(text) + small(range));
+  const corrected = correctedPs();
+  const strong = (number, name, text) => (name === DIFFERENCE && isClear(number, corrected) ? `\\textbf{${text}}` : text);
+  const cells = (number) => names.map((name) => {
+    const [text, range] = cellParts(number, name);
+    return strong(number, name, latexText(text)) + small(range);
+  });
   const numbers = shownRows();
   const firstReference = numbers.find((number) => referenceRows.has(number));
   const lines = numbers.map((number) => (number === firstReference ? "\\midrule\n" : "") + `${cells(number).join(" & ")} \\\\`);

@@ -2,13 +2,14 @@
 
 const $ = (id) => document.getElementById(id);
 
-// A document element; `children` are elements or texts, which are never read as HTML.
+// A document element; `children` are elements or texts, which are never read as HTML. What "data-tip" shows is told to a screen reader.
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value !== false && value !== null) made.setAttribute(name, value === true ? "" : value);
   }
+  if (made.dataset.tip && !made.hasAttribute("aria-describedby")) made.setAttribute("aria-description", made.dataset.tip);
   made.append(...children);
   return made;
 }
@@ -34,32 +35,37 @@ function headCell(name) {
   const sorted = state.sort === name ? (state.ascending ? "ascending" : "descending") : "none";
   const arrow = { ascending: " ↑", descending: " ↓", none: "" }[sorted];
   const meaning = name === DIFFERENCE ? "difference-note" : definitionOf(name) ? `meaning-${place[name]}` : null;
-  const label = element("button", { type: "button", title: definitionOf(name) || null, "aria-describedby": meaning, onclick: () => sortBy(name) }, ...breakable(name), arrow);
+  const label = element("button", { type: "button", "aria-label": name, "data-tip": definitionOf(name) || null, "aria-describedby": meaning, onclick: () => sortBy(name) }, ...breakable(name), arrow);
   return element("th", { scope: "col", role: "columnheader", "aria-sort": sorted, class: isNumeric(name) ? null : "text", "data-column": name }, label);
 }
 
-function bodyCell(number, name, clear) {
+function bodyCell(number, name, corrected) {
   const [text, interval] = cellParts(number, name);
-  const found = name === DIFFERENCE ? difference(number) : null;
-  const told = found ? { class: clear.has(number) ? "clear" : null, title: `p = ${found[3]}, not corrected` } : {};
   const attributes = { class: isNumeric(name) ? null : "text", role: "cell", "data-label": name };
-  if (interval) attributes.class = "spread";
+  if (interval || name === DIFFERENCE) attributes.class = "spread";
   if (name === "quantizer") {
-    const open = element("button", { type: "button", class: "row", onclick: () => openDrawer(number), title: "What stands behind this row" }, text);
-    return element("th", { ...attributes, scope: "row", role: "rowheader" }, open);
+    const open = element("button", { type: "button", class: "row", onclick: () => openDrawer(number), "data-tip": "What stands behind this row" }, text);
+    return element("th", { ...attributes, class: "text spread", scope: "row", role: "rowheader" }, open);
   }
+  const told = name === DIFFERENCE && difference(number) ? { class: isClear(number, corrected) ? "clear" : null, "data-tip": pText(number, corrected) } : {};
   const shown = element("span", told, text);
   return element("td", attributes, interval ? element("span", {}, shown, element("span", { class: "interval" }, interval)) : shown);
+}
+
+// The p-value of a row's difference; references are not part of the correction.
+function pText(number, corrected) {
+  const told = corrected.has(number) ? `${significant(corrected.get(number))} corrected over all ranked models` : "not corrected";
+  return `p = ${significant(difference(number)[3])}, ${told}`;
 }
 
 function renderTable() {
   const names = shownColumns();
   const focused = document.activeElement?.closest("th[data-column]")?.dataset.column;
   $("table").tHead.replaceChildren(element("tr", { role: "row" }, ...names.map(headCell)));
-  const clear = clearRows();
+  const corrected = correctedPs();
   const lines = shownRows().map((number) => {
     const kind = referenceRows.has(number) ? "reference" : state.reference === number ? "chosen" : null;
-    return element("tr", { role: "row", class: kind, "data-row": number }, ...names.map((name) => bodyCell(number, name, clear)));
+    return element("tr", { role: "row", class: kind, "data-row": number }, ...names.map((name) => bodyCell(number, name, corrected)));
   });
   $("table").tBodies[0].replaceChildren(...lines);
   $("table").tHead.querySelector(`th[data-column="${CSS.escape(focused ?? "")}"] button`)?.focus();
@@ -75,6 +81,8 @@ function renderForm() {
   for (const chip of $("chips").querySelectorAll("button")) {
     chip.setAttribute("aria-pressed", Boolean(state.chips[chip.dataset.name]?.includes(chip.dataset.value)));
   }
+  for (const { dataset, firstElementChild } of $("chips").querySelectorAll("details")) firstElementChild.textContent = chosenText(dataset.name);
+  if ($("reference")) $("reference").value = state.reference ?? "";
   if ($("difference-note")) $("difference-note").hidden = state.reference === null;
 }
 
@@ -86,15 +94,27 @@ function toggleChip(name, value) {
   render();
 }
 
+// The values that a column has among the ranked models, in alphabetical order, numbers by size.
+function valuesOf(name) {
+  const values = new Set(rows.filter((_, number) => !referenceRows.has(number)).map((row) => row[place[name]]));
+  return [...values].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+}
+
+function chosenText(name) {
+  return `${name}: ${state.chips[name]?.join(", ") ?? `any of ${valuesOf(name).length}`}`;
+}
+
 function buildChips() {
   for (const name of CHIPS.filter((one) => one in place)) {
-    const values = [...new Set(rows.filter((_, number) => !referenceRows.has(number)).map((row) => row[place[name]]))];
+    const values = valuesOf(name);
     if (values.length < 2) continue;
     const chips = values.map((value) => {
       const attributes = { type: "button", class: "chip", "aria-pressed": "false", "data-name": name, "data-value": value };
       return element("button", { ...attributes, onclick: () => toggleChip(name, value) }, value);
     });
-    $("chips").append(element("fieldset", {}, element("legend", {}, name), ...chips));
+    const many = values.length > MANY_CHIPS;
+    const fields = element("fieldset", {}, element("legend", { class: many ? "hidden" : null }, name), ...chips);
+    $("chips").append(many ? element("details", { "data-name": name }, element("summary", {}), fields) : fields);
   }
 }
 
@@ -109,14 +129,9 @@ function buildPicker() {
       render();
     };
     const box = element("input", { type: "checkbox", checked: state.shown.has(name), "data-column": name, onchange: toggle });
-    $("columns").append(element("label", { title: definition || null }, box, name));
+    $("columns").append(element("label", { "data-tip": definition || null }, box, name));
   }
 }
 
 const MANY_TASKS = 8; // of which a table begins without their columns
-
-function rowName(number) {
-  const parts = ["suite", "merge", "quantizer", "bits", "group_size"].filter((name) => name in place).map((name) => [name, cell(number, name)]);
-  const said = parts.filter(([name, text]) => name !== "group_size" || !["-", "channel"].includes(text));
-  return said.map(([name, text]) => (name === "bits" ? `${text} bits` : name === "group_size" ? `groups of ${text}` : text)).join(", ");
-}
+const MANY_CHIPS = 10; // which are folded
