@@ -5,15 +5,15 @@ import io
 import itertools
 import json
 import shlex
+from urllib.parse import quote
 
-import numpy as np
 import pytest
 
 from pmqbench.reporting.inference import holm
 from pmqbench.reporting.page.contents import joint_contents, read_csv
 from pmqbench.reporting.page.definitions import DEFINED
 from pmqbench.reporting.page.render import write_page
-from pmqbench.reporting.statistics import compare
+from pmqbench.reporting.statistics import compare, every_pair, ranked
 from pmqbench.reporting.style import MARKERS, styles
 from pmqbench.reporting.tables import comparison_table
 from pmqbench.reporting.verdicts import marked_rank
@@ -119,14 +119,16 @@ def test_differences_are_to_the_reference_that_is_picked(page, report):
             text = shown[("ta-0.3", pair["quantizer"], "3")]
             assert float(text) == float(pair["difference"])
         assert shown[("ta-0.3", reference, str(bits))] == "reference"
-        others = page.run(
-            "rows.map((_, number) => number).filter((number) => !referenceRows.has(number) && difference(number))"
-        )
-        assert len(others) == page.run("rows.length") - 3  # of the ranked models all but the reference
-        corrected = holm(np.array([page.run(f"difference({number})[3]") for number in others]))
+        upper, lower, p_holm = every_pair(report.summary, ranked(report.summary.entries))
+        chosen = page.run("state.reference")
+        expected = [
+            int(one + other - chosen)
+            for one, other, p in zip(upper, lower, p_holm, strict=True)
+            if chosen in (one, other) and p < 0.05
+        ]
         bold = page.run(f"{ROWS}.filter((row) => row.querySelector('.clear')).map((row) => Number(row.dataset.row))")
-        assert sorted(bold) == [number for number, p in zip(others, corrected, strict=True) if p < 0.05]
-        assert 0 < len(bold) < len(others)
+        assert sorted(bold) == sorted(expected)
+        assert 0 < len(bold) < page.run("rows.length") - 3  # all but the reference, the experts and the base
     page.click("th[data-column=difference] button")
     found = [float(text) for text in column(page, "difference")[:-2] if text != "reference"]
     assert found == sorted(found, reverse=True)
@@ -142,6 +144,15 @@ def test_corrected_differences_to_the_best_are_those_of_the_leaderboard(page, re
     assert found.keys() == expected.keys()
     assert all(found[number] == pytest.approx(float(p), rel=0.006) for number, p in expected.items())
     assert len(set(expected.values())) > 3
+
+
+def test_differences_to_the_experts_are_corrected_over_all_models(page, report):
+    experts = page.run("rows.findIndex((row) => row[place.merge] === 'individual experts')")
+    page.choose("#reference", str(experts))
+    ps = page.run(
+        "rows.map((_, number) => number).filter((number) => !referenceRows.has(number)).map((number) => difference(number)[3])"
+    )
+    assert [p for _, p in sorted(page.run("[...correctedPs()]"))] == pytest.approx(list(holm(ps)), rel=1e-9)
 
 
 def download(browser, folder):
@@ -392,9 +403,12 @@ def test_a_narrow_window_shows_names_beside_values_and_can_sort(browser, report)
 
 def test_the_page_of_all_suites(browser, report, tmp_path):
     header, rows = read_csv(report.folder / "leaderboard.csv")
-    table = ["suite", *header], [[suite, *row] for suite in ("mini", "other") for row in rows]
+    origins = {"mini": "here", "other": "submitted"}
+    sent = {"here": "", "submitted": "https://example.org/paper"}
+    joint = [[suite, *row, origin, sent[origin]] for suite, origin in origins.items() for row in rows]
+    table = ["suite", *header, "origin", "link"], joint
     write_page(
-        tmp_path / "leaderboard.html", joint_contents(table, {"mini": "suites/mini/leaderboard.html", "other": "o.html"})
+        tmp_path / "leaderboard.html", joint_contents(table, {"mini": "suites/mini/leaderboard.html", "other": "o.html"}, [])
     )
     browser.open(tmp_path / "leaderboard.html")
     assert "choose one suite" in browser.run("document.querySelector('#pareto').textContent")
@@ -404,11 +418,13 @@ def test_the_page_of_all_suites(browser, report, tmp_path):
     assert set(ranked) == {"other"}
     assert len(ranked) == len(rows) - 2
     assert len(column(browser, "suite")) == len(rows)
+    links = "[...document.querySelectorAll('#drawer a')].map((link) => link.getAttribute('href'))"
     browser.click("#table tbody .row")
     browser.wait(OPEN)
+    assert browser.run(links) == ["https://example.org/paper"]
+    browser.run("openDrawer(0)")
     row = browser.run("rowName(0)").removeprefix("mini, ")
-    assert browser.run("decodeURIComponent(document.querySelector('#drawer a').hash)") == f"#row={row}"
-    assert browser.run("document.querySelector('#drawer a').getAttribute('href')").startswith("o.html#")
+    assert browser.run(links) == [f"suites/mini/leaderboard.html#row={quote(row)}"]
     assert browser.complaints() == []
 
 
