@@ -16,7 +16,7 @@ from pmqbench.workflow.failures import UNLOCK
 from pmqbench.workflow.progress import Job, Run
 from snakemake_logger_plugin_pmqbench.bars import Bars
 
-KEPT = ("Log: ", "Nothing to be done", "Complete log", "This was a dry-run")
+KEPT = ("Nothing to be done", "Complete log", "This was a dry-run")
 """Beginnings of plain messages that are shown; warnings and errors are shown too."""
 TOLD = ("RuleException", "CalledProcessError")
 """Exceptions of failed jobs, which have a line of their own, and a list at the end."""
@@ -80,7 +80,7 @@ class LogHandler(LogHandlerBase):
         text = record.getMessage()
         if record.levelno >= logging.WARNING and not text.startswith(SUPERFLUOUS):
             self.say(text, "yellow" if record.levelno == logging.WARNING else "red")
-        elif text.startswith(KEPT):
+        elif text.startswith(KEPT) or hasattr(record, "shown"):
             self.say(text)
 
     def say(self, text: str, style: str | None = None) -> None:

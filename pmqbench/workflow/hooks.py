@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from pmqbench.workflow.failures import failure_list
 
+SHOWN = {"shown": True}  # marks what our logger is to show, in line with what Snakemake says of the jobs
 RANKING = ("rank_models", "compare_training_seeds")
 
 
@@ -18,10 +19,10 @@ def name_log(log: list[str]) -> None:
     Args:
         log: Snakemake's own log files.
     """
-    from snakemake.logging import logger  # in line with what it says of the jobs
+    from snakemake.logging import logger
 
     paths = [os.path.relpath(path) for path in log]
-    logger.info(f"Log: {', '.join(paths)}; of each job: results/logs/")
+    logger.info(f"Log: {', '.join(paths)}; of each job: results/logs/", extra=SHOWN)
 
 
 def show_leaderboards(dag: Any) -> None:
@@ -38,21 +39,24 @@ def show_leaderboards(dag: Any) -> None:
 
 
 def list_failures(scheduler: Any) -> None:
-    """Prints the failed jobs, one line each; a run may also fail without one.
+    """Says which jobs failed, one line each; a run may also fail without one.
 
-    A leaderboard is whole if only MLflow failed, so it is shown too. All goes to stderr: there may still be bars in a terminal,
-    above which the logger writes what comes that way.
+    A leaderboard is whole if only MLflow failed, so it is shown too.
 
     Args:
         scheduler: Snakemake's scheduler.
     """
     jobs = [one for job in scheduler.failed for one in (job if job.is_group() else [job])]
-    if jobs:
-        from rich.console import Console
+    if not jobs:
+        return
+    from rich.console import Console
+    from snakemake.logging import logger
 
-        from pmqbench.reporting.terminal import show
+    from pmqbench.reporting.terminal import show
 
-        for report in sorted({Path(job.output[0]).parent for job in jobs if job.rule.name == "track_runs"}):
-            show(report, console=Console(stderr=True))
-        told = [(job.rule.name, tuple(job.wildcards_dict.values()), tuple(map(str, job.log))) for job in jobs]
-        sys.stderr.write(failure_list(told) + "\n")
+    for report in sorted({Path(job.output[0]).parent for job in jobs if job.rule.name == "track_runs"}):
+        screen = io.StringIO()
+        show(report, console=Console(file=screen))
+        logger.info(screen.getvalue().rstrip(), extra=SHOWN)
+    told = [(job.rule.name, tuple(job.wildcards_dict.values()), tuple(map(str, job.log))) for job in jobs]
+    logger.error(failure_list(told))
