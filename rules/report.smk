@@ -96,7 +96,8 @@ rule write_page:
         tasks=list(LAYOUT.tasks),
         models=REPORTS.index_rows,
         beside=REPORTS.beside_page,
-        command=REPORTS.command(workflow.main_snakefile, workflow.configfiles, workflow.config_settings.config),
+        configfiles=REPORTS.config_files(workflow.configfiles),
+        changes=dict(workflow.config_settings.config),
         code=REPORTS.page_code("write_page"),
     script:
         "../scripts/write_page.py"

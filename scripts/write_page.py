@@ -3,6 +3,7 @@
 from pmqbench.files import read_json
 from pmqbench.jobs import run_job
 from pmqbench.reporting.collect import read_table
+from pmqbench.reporting.page.command import snakemake_command
 from pmqbench.reporting.page.contents import read_csv, suite_contents
 from pmqbench.reporting.page.details import gather_details
 from pmqbench.reporting.page.index import named_files, write_index
@@ -20,7 +21,7 @@ def main(job):
         read_csv(job.input.leaderboard),
         summary,
         gather_details(records, read_table(job.input.layers), summary, files),
-        command=job.params.command,
+        command=snakemake_command(job.params.configfiles, job.params.changes),
         beside=[*job.params.beside, "report.html"],
         warnings=read_json(job.input.warnings),
         sentence=verdict_sentence(read_pairs(job.input.comparisons)),

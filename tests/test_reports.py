@@ -2,8 +2,6 @@
 
 from types import SimpleNamespace
 
-from snakemake.cli import parse_config
-
 from pmqbench.workflow.layout import Model
 from pmqbench.workflow.reports import Reports
 
@@ -25,28 +23,3 @@ def test_loss_curves_are_those_of_the_refined_models():
     assert reports.curve_files(wildcards) == [row["path"] for row in rows]
     layout.models_of = lambda target: models[:1]
     assert reports.curve_rows(wildcards) == []
-
-
-def test_a_command_names_what_the_run_was_called_with(tmp_path, monkeypatch):
-    """Relative to the folder it runs in; changes of the config arrive as they were."""
-    monkeypatch.chdir(tmp_path)
-    changes = parse_config(
-        ["bits=[2]", "strict=True", "merges={ta: {method: task_arithmetic, scaling: 0.3}}", "targets=", "suite=new"]
-    )
-    reports = Reports(None)
-    plain = reports.command(tmp_path / "Snakefile", [tmp_path / "config" / "mini.yaml"], {})
-    assert plain == ["snakemake", "--cores", "all", "--configfile", "config/mini.yaml", "--"]
-    whole = reports.command("/elsewhere/Snakefile", ["/elsewhere/a.yaml", "b.yaml"], changes)
-    place = whole.index("--config")
-    assert whole[:place] == [
-        "snakemake",
-        "--snakefile",
-        "/elsewhere/Snakefile",
-        "--cores",
-        "all",
-        "--configfile",
-        "/elsewhere/a.yaml",
-        "b.yaml",
-    ]
-    assert whole[-1] == "--"
-    assert parse_config(whole[place + 1 : -1]) == changes

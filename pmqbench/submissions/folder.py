@@ -10,7 +10,11 @@ ENTRIES = (CHECKOUT if CHECKOUT.is_dir() else Path("leaderboard")) / "entries"
 
 
 def entry_files(folder: Path = ENTRIES) -> list[str]:
-    """The files of all entries, as one would name them in the working folder."""
+    """The files of all entries."""
+    return [named(path).as_posix() for path in sorted(folder.glob("*.json"))]
+
+
+def named(path: Path) -> Path:
+    """A path as one would name it in the working folder."""
     here = Path.cwd()
-    found = sorted(folder.glob("*.json"))
-    return [(path.relative_to(here) if path.is_relative_to(here) else path).as_posix() for path in found]
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -20,7 +20,7 @@ from pmqbench.records import Record, read_record
 from pmqbench.refinement.base import REFINERS
 from pmqbench.submissions.admission import read_entries
 from pmqbench.submissions.checks import OWN, check_entry, identity
-from pmqbench.submissions.folder import ENTRIES, entry_files
+from pmqbench.submissions.folder import ENTRIES, entry_files, named
 from pmqbench.submissions.schema import Entry, Submitter
 from pmqbench.workflow.layout import Layout, Model
 from pmqbench.workflow.reports import Reports
@@ -48,7 +48,7 @@ def submit(suite: Suite, target: str, row: str, by: str, link: str, *, with_code
     layout = Layout(suite)
     models = models_of_row(layout, Reports(layout).target(target).report, row)
     entry = entry_of(layout, models, submitter(by, link), with_code)
-    path = folder / f"{slug_of(entry)}.json"
+    path = named(folder / f"{slug_of(entry)}.json")
     check_entry(entry, str(path))
     for file, other in read_entries(entry_files(folder))[0].items():
         if (other.suite, identity(other)) == (entry.suite, identity(entry)):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from pmqbench.errors import ConfigError, listed
 from pmqbench.files import hash8
 from pmqbench.recipes import Target
 from pmqbench.reporting import PAGE_ASSETS, PLOTS
+from pmqbench.reporting.page.command import path_from_here
 from pmqbench.reporting.published import Published, expert_values, load_published, pair_up
 from pmqbench.repositories import unpinned
 from pmqbench.sources.base import shared_experts
@@ -194,24 +194,9 @@ class Reports:
         """Hash of the code of a stage that writes a page, with the page's templates, styles and scripts."""
         return hash8([self.code(script), *(path.read_text(encoding="utf-8") for path in sorted(PAGE_ASSETS.iterdir()))])
 
-    def command(self, snakefile: str | Path, configfiles: Iterable[str | Path], changes: Mapping[str, Any]) -> list[str]:
-        """How Snakemake is called in the folder that it works in, up to the files it is to make.
-
-        Args:
-            snakefile: the main one.
-            configfiles: those that were read.
-            changes: keys of the config that were given on the command line.
-        """
-        here = Path.cwd()
-
-        def named(path: str | Path) -> str:
-            whole = Path(path).resolve()
-            return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
-
-        elsewhere = [] if named(snakefile) == "Snakefile" else ["--snakefile", named(snakefile)]
-        changed = [f"{key}={argument(value)}" for key, value in changes.items()]
-        files = ["--configfile", *map(named, configfiles)]
-        return ["snakemake", *elsewhere, "--cores", "all", *files, *(["--config", *changed] if changed else []), "--"]
+    def config_files(self, configfiles: Iterable[str | Path]) -> list[str]:
+        """Config files as one would name them in the folder that Snakemake works in."""
+        return [path_from_here(path) for path in configfiles]
 
     def shown(self, folder: str) -> list[str]:
         """Everything a report shows."""
@@ -280,10 +265,3 @@ class Reports:
 
     def _exported(self, model: Model) -> str:
         return model.folder.replace(QUANTIZED, EXPORTED, 1)
-
-
-def argument(value: Any) -> str:
-    """A value of the config as Snakemake reads it from the command line."""
-    if value is None:
-        return ""
-    return json.dumps(value) if isinstance(value, list | dict) else str(value)

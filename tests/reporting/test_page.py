@@ -6,8 +6,11 @@ import re
 
 import numpy as np
 import pytest
+from snakemake.cli import parse_config
 
+from pmqbench.code_hash import ROOT
 from pmqbench.reporting.columns import COLUMNS
+from pmqbench.reporting.page.command import snakemake_command
 from pmqbench.reporting.page.contents import joint_contents, read_csv
 from pmqbench.reporting.page.definitions import DEFINED, columns
 from pmqbench.reporting.page.index import named_files, write_index
@@ -118,3 +121,25 @@ def test_names_of_models_are_those_of_leaderboards():
         ["ta", "rtn", "64"],
         ["ta", "rtn", "channel"],
     ]
+
+
+def test_a_command_names_what_the_run_was_called_with(tmp_path, monkeypatch):
+    """Relative to the folder it runs in; changes of the config arrive as they were."""
+    changes = parse_config(["bits=[2]", "strict=True", "merges={ta: {method: wudi, eps: 0.3}}", "targets=", "suite=new"])
+    monkeypatch.chdir(ROOT)
+    assert snakemake_command(["a.yaml"], {}) == ["snakemake", "--cores", "all", "--configfile", "a.yaml", "--"]
+    monkeypatch.chdir(tmp_path)
+    command = snakemake_command(["a.yaml", "/b.yaml"], changes)
+    start = [
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--cores",
+        "all",
+        "--configfile",
+        "a.yaml",
+        "/b.yaml",
+        "--config",
+    ]
+    assert command[: len(start)] == start
+    assert parse_config(command[len(start) : -1]) == changes

@@ -8,6 +8,7 @@ from scipy import stats
 from pmqbench.errors import DataError
 from pmqbench.reporting.inference import t_interval
 from pmqbench.reporting.style import save
+from pmqbench.reporting.terminal import show
 from pmqbench.reporting.training_figure import draw_training
 from pmqbench.reporting.training_seeds import arrange_training, averages, differences
 from pmqbench.reporting.training_tables import sentence, write_training
@@ -108,7 +109,7 @@ def records(frame):
     return pd.concat(tables, ignore_index=True)
 
 
-def test_from_records_to_tables_sentences_and_figure(records, tasks, tmp_path):
+def test_from_records_to_tables_sentences_and_figure(records, tasks, tmp_path, capsys):
     trained = arrange_training(records, tasks)
     own, compared = averages(trained), differences(trained, "gptq")
     row = compared[(compared["quantizer"] == "distilled") & (compared["against"] == "reference")].iloc[0]
@@ -123,6 +124,11 @@ def test_from_records_to_tables_sentences_and_figure(records, tasks, tmp_path):
     text = (tmp_path / "variance.md").read_text()
     assert "- distilled beats gptq (ta at 4 bits) at each of 3 training seeds: +9." in text
     assert "- rtn against gptq (ta at 4 bits) depends on the training seed (" in text
+    show(tmp_path)
+    said = capsys.readouterr().out.splitlines()
+    assert f"- {said[-2]}" in text
+    assert said[-1] == f"Open {tmp_path}/variance.md."
+    assert len(said) == 3  # two differences to gptq; those to full precision are in the file
     table = pd.read_csv(paths["csv"])
     assert table.columns.tolist()[:4] == ["merge", "quantizer", "bits", "group_size"]
     assert (table.loc[table["merge"].isin(["pre-trained", "individual experts"]), "sd_calibration"] == 0).all()

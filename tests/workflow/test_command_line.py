@@ -11,7 +11,6 @@ from pmqbench.cli import main
 @pytest.fixture
 def work(done, monkeypatch):
     monkeypatch.chdir(done.work)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return done.work
 
 
@@ -35,13 +34,10 @@ def test_the_commands_make_what_the_suite_has(work, tmp_path):
     main([*command, "gptq", "--option", refine, "--out", str(tmp_path / "distilled")])
     same(tmp_path / "distilled", only(work / "results/quantized", "taskarithmetic-*/gptq-*/distill-*/seed-1"))
     evaluate = ["evaluate", str(tmp_path / "distilled"), "--base", "models/base", "--threads", "1", "--batch-size", "256"]
-    main([*evaluate, "--tasks", "digits", "textures", "--out", str(tmp_path / "records")])
+    main([*evaluate, "--tasks", "digits", "--out", str(tmp_path / "records")])
     records = only(work / "results/evaluations/quantized", "taskarithmetic-*/gptq-*/distill-*/seed-1")
-    names = sorted(path.name for path in (tmp_path / "records").iterdir())
-    assert names == sorted(path.name for path in records.iterdir())
-    for name in names:
-        made, wanted = (json.loads((folder / name).read_text()) for folder in (tmp_path / "records", records))
-        assert [made[key] for key in ("correct", "size_bytes")] == [wanted[key] for key in ("correct", "size_bytes")]
+    made, wanted = (json.loads(only(folder, "digits-*.json").read_text()) for folder in (tmp_path / "records", records))
+    assert [made[key] for key in ("correct", "size_bytes")] == [wanted[key] for key in ("correct", "size_bytes")]
 
 
 def same(made, wanted):
@@ -61,5 +57,6 @@ def test_an_export_loads(work, tmp_path):
     main(["quantize", *MODELS, "--method", "rtn", "--export", "--out", str(tmp_path / "exported")])
     loaded = CLIPVisionModel.from_pretrained(tmp_path / "exported").state_dict()
     suite = load_file(only(work / "results/quantized", "taskarithmetic-*/rtn-*") / "open_clip_model.safetensors")
-    assert loaded["vision_model.encoder.layers.0.mlp.fc1.weight"].equal(suite["visual.transformer.resblocks.0.mlp.c_fc.weight"])
+    name = next(name for name in loaded if name.endswith("encoder.layers.0.mlp.fc1.weight"))
+    assert loaded[name].equal(suite["visual.transformer.resblocks.0.mlp.c_fc.weight"])
     assert "## Accuracy" not in (tmp_path / "exported/README.md").read_text()
