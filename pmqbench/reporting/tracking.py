@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -43,7 +44,7 @@ KIND = "mlflow.experimentKind"  # without it, MLflow's pages open on an empty vi
 SQLITE = "sqlite:///"
 PAGE = 500
 LONGEST_REASON = 150
-BATCH_METRICS, BATCH_PARAMS = 500, 100  # MLflow takes 1000 and 100
+BATCH_METRICS, BATCH_PARAMS = 500, 100  # MLflow takes 1000 and 100, 1000 together
 # MLflow's own defaults retry a dead server for four minutes. Set before the import; a user's own values win.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -264,11 +265,14 @@ def write(
     values = [Metric(name, value, now, 0) for name, value in metrics.items()]
     values += [Metric(point.name, point.value, now + point.milliseconds, point.step) for point in history]
     named = [Param(name, value) for name, value in params.items()]
-    for start in range(0, len(values), BATCH_METRICS):
-        client.log_batch(run_id, metrics=values[start : start + BATCH_METRICS])
-    for start in range(0, len(named), BATCH_PARAMS):
-        client.log_batch(run_id, params=named[start : start + BATCH_PARAMS])
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+    batches = max(1, ceil(len(values) / BATCH_METRICS), ceil(len(named) / BATCH_PARAMS))
+    for batch in range(batches):
+        client.log_batch(
+            run_id,
+            metrics=values[batch * BATCH_METRICS : (batch + 1) * BATCH_METRICS],
+            params=named[batch * BATCH_PARAMS : (batch + 1) * BATCH_PARAMS],
+            tags=[RunTag(name, value) for name, value in tags.items()] if batch == batches - 1 else (),
+        )
 
 
 def log_artefacts(client: MlflowClient, parent: Run, artefacts: Sequence[str | Path]) -> None:

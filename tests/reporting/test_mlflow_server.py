@@ -36,7 +36,10 @@ def patience():
 
 @pytest.fixture(
     scope="module",
-    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.skipif(not POSTGRESQL, reason="no PostgreSQL"))],
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.skipif(not POSTGRESQL, reason="no PostgreSQL, or no psycopg2")),
+    ],
 )
 def server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
