@@ -64,6 +64,15 @@ class Record:
     costs: Costs = field(default_factory=Costs)
     warnings: list[str] = field(default_factory=list)
 
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of `value` from test examples: Wilson's of a share of right answers, else the normal one."""
+        if self.correct is None:
+            return _normal(self.value, self.standard_error)
+        from scipy.stats import binomtest
+
+        found = binomtest(int(self.outcomes().sum()), self.n).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
+
     def outcomes(self) -> np.ndarray:
         """Per-example correctness, uint8 (n,) of 0 and 1; DataError if the metric has none."""
         if self.correct is None:
@@ -71,13 +80,13 @@ class Record:
         return np.unpackbits(np.frombuffer(base64.b64decode(self.correct), dtype=np.uint8), count=self.n)
 
 
-def mean_of(records: Sequence[Record]) -> tuple[float, float]:
-    """Unweighted mean of the metrics of one model on several tasks, and its standard error from their examples."""
-    return fmean(record.value for record in records), hypot(*(record.standard_error for record in records)) / len(records)
+def mean_of(records: Sequence[Record]) -> tuple[float, tuple[float, float]]:
+    """Unweighted mean of the metrics of one model on several tasks, and its normal 95 % interval from their examples."""
+    mean = fmean(record.value for record in records)
+    return mean, _normal(mean, hypot(*(record.standard_error for record in records)) / len(records))
 
 
-def interval(value: float, standard_error: float) -> tuple[float, float]:
-    """The normal 95 % interval."""
+def _normal(value: float, standard_error: float) -> tuple[float, float]:
     half = NormalDist().inv_cdf(0.975) * standard_error
     return value - half, value + half
 

@@ -88,7 +88,7 @@ def _model(pipeline: Pipeline, folder: Path, made_here: bool, has_base: bool) ->
 
 
 def print_records(records: Sequence[Record]) -> None:
-    """Prints metrics in percent with their normal 95 % intervals; the average is unweighted."""
+    """Prints metrics in percent with their 95 % intervals, and their unweighted average."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -98,15 +98,8 @@ def print_records(records: Sequence[Record]) -> None:
     screen = Table("task", "metric", box=SIMPLE_HEAD, show_edge=False)
     for heading in ("value", "95 % interval", "examples"):
         screen.add_column(heading, justify="right", no_wrap=True)
-    for record in records:
-        screen.add_row(record.task, record.metric, *_shown(record.value, record.standard_error), str(record.n))
-    if len(records) > 1:
-        screen.add_row("average", "", *_shown(*mean_of(records)), "")
+    rows = [(record.task, record.metric, record.value, record.interval(), str(record.n)) for record in records]
+    rows += [("average", "", *mean_of(records), "")] if len(records) > 1 else []
+    for task, metric, value, (low, high), examples in rows:
+        screen.add_row(task, metric, f"{100 * value:z.2f}", f"{100 * low:z.2f} … {100 * high:z.2f}", examples)
     Console().print(screen)
-
-
-def _shown(value: float, error: float) -> tuple[str, str]:
-    from pmqbench.records import interval
-
-    low, high = interval(value, error)
-    return f"{100 * value:z.2f}", f"{100 * low:z.2f} … {100 * high:z.2f}"

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from pmqbench.quantization.base import UNROUNDED
-from pmqbench.records import Record, interval, mean_of
+from pmqbench.records import Record, mean_of
 from pmqbench.reporting.citation import BIBTEX
 from pmqbench.tasks.kinds.base import Task
 
@@ -158,7 +158,7 @@ def card_head(card: Card, title: str, steps: Sequence[str]) -> ModelCardData:
 
 def _result(task: Task, record: Record) -> EvalResult:
     """The model's result on a task; its data set by its id on the hub, if it is from there, else by the task's name."""
-    low, high = interval(record.value, record.standard_error)
+    low, high = record.interval()
     return EvalResult(
         task_type=task.hub_task,
         dataset_type=task.source.get("id", task.name),
@@ -179,15 +179,15 @@ def _accuracy(card: Card) -> str:
     for task in card.tasks:
         own, *others = (records[task.name] for records in card.rows.values())
         values = [f"{100 * record.value:z.2f}" for record in others]
-        lines.append(_line(f"{task.name}, {own.metric}", str(own.n), own.value, own.standard_error, values))
+        lines.append(_line(f"{task.name}, {own.metric}", str(own.n), own.value, own.interval(), values))
     means = [mean_of(list(records.values())) for records in card.rows.values()]
     lines.append(_line("average", "", *means[0], [f"{100 * value:z.2f}" for value, _ in means[1:]]))
     note = f"In percent, on the test splits of suite `{card.suite}`. Intervals are those of the test examples alone"
     return "\n".join(lines) + f"\n\n{note}" + ("." if card.seed is None else "; other calibration seeds give other models.")
 
 
-def _line(name: str, examples: str, value: float, error: float, others: Sequence[str]) -> str:
-    low, high = interval(value, error)
+def _line(name: str, examples: str, value: float, interval: tuple[float, float], others: Sequence[str]) -> str:
+    low, high = interval
     cells = [name, examples, f"{100 * value:z.2f}", f"{100 * low:z.2f} … {100 * high:z.2f}", *others]
     return f"| {' | '.join(cells)} |"
 

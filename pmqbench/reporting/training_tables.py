@@ -107,11 +107,11 @@ def write_training(
     write_csv(csv_of_differences, compared.assign(sentence=said))
     parts = [f"# Training seeds: {suite}", summary_sentence(averages, differences, seeds), HOW]
     parts.append(f"![Averages and differences by training seed]({markdown.with_suffix('.svg').name})")
-    for against, rows in compared.groupby("against", sort=False):
+    for _, rows in compared.groupby("against", sort=False):
         listed = "\n".join(f"- {said[row]}" for row in rows.index)
         table = with_interval(rows.drop(columns=["against"])).rename(columns={"seeds_agree": "seeds that agree"})
         parts += [
-            f"## Against the {against}" if against == REFERENCE else f"## Against {against}",
+            f"## Against {rows['reference'].iloc[0]}",
             listed,
             markdown_table(table),
         ]

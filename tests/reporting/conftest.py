@@ -19,6 +19,7 @@ from pmqbench.reporting.page.index import named_files
 from pmqbench.reporting.page.render import write_page
 from pmqbench.reporting.statistics import compare_all, summarise
 from pmqbench.reporting.tables import write_tables
+from tests.browser import chromium
 
 TASKS = ["digits", "textures", "signs", "landuse"]
 MERGES = {"ta-0.3": 0.62, "ties-0.3": 0.66, "ta-tuned": 0.71}
@@ -194,6 +195,26 @@ def report(tmp_path_factory, layers, tasks):
     )
     write_page(folder / "leaderboard.html", contents)
     return SimpleNamespace(folder=folder, summary=summary, files=files, contents=contents, page=folder / "leaderboard.html")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("chromium")) as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser, report):
+    """The page, just loaded; whatever a test does, nothing is logged or asked for."""
+    browser.open(report.page)
+    yield browser
+    assert browser.complaints() == []
+    assert set(browser.requests()) <= {report.page.as_uri(), *blobs(browser)}
+    assert report.page.as_uri() in browser.requests()
+
+
+def blobs(browser):
+    return {address for address in browser.requests() if address.startswith("blob:")}
 
 
 @pytest.fixture(scope="session")

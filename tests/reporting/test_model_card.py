@@ -1,9 +1,10 @@
 """A model card's head, read back by huggingface_hub: what the model was made of and what it scores."""
 
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
-from pmqbench.records import Record
+from pmqbench.records import Record, pack_outcomes
 from pmqbench.reporting.model_card import OWN, Card, Origin, model_card
 from pmqbench.tasks.definitions import load_task
 
@@ -13,7 +14,8 @@ COMMIT = "b" * 40
 def record(task, value):
     made = {"inputs": {"data": f"{task}-1", "data_commit": COMMIT}}
     error = (value * (1 - value) / 400) ** 0.5
-    return Record("m", "quantized", task, 0, "accuracy", value, 400, error, 1.0, None, 10, 1.0, 1.0, made)
+    correct = pack_outcomes(np.arange(400) < 400 * value)
+    return Record("m", "quantized", task, 0, "accuracy", value, 400, error, 1.0, correct, 10, 1.0, 1.0, made)
 
 
 @pytest.fixture
@@ -55,8 +57,9 @@ def test_the_head_names_base_experts_and_results(card):
     } | ({"config": task.source["config"]} if "config" in task.source else {})
     (metric,) = second["metrics"]
     assert (metric["type"], metric["value"]) == ("accuracy", 0.7)
-    half = 1.96 * (0.7 * 0.3 / 400) ** 0.5
-    assert metric["args"]["confidence_interval"] == pytest.approx([0.7 - half, 0.7 + half], abs=1e-4)
+    # Wilson (1927): the shares p that differ from 0.7 by 1.96 standard errors of their own.
+    for bound in metric["args"]["confidence_interval"]:
+        assert abs(bound - 0.7) == pytest.approx(1.96 * (bound * (1 - bound) / 400) ** 0.5, abs=1e-4)
 
 
 def test_the_average_has_the_interval_of_a_mean_of_tasks(card):

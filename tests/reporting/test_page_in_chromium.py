@@ -2,55 +2,21 @@
 
 import csv
 import io
-import itertools
 import json
-import shlex
 
-import numpy as np
 import pytest
 
 from pmqbench.reporting.inference import holm
-from pmqbench.reporting.page.contents import joint_contents, read_csv
+from pmqbench.reporting.page.contents import read_csv
 from pmqbench.reporting.page.definitions import DEFINED
 from pmqbench.reporting.page.render import write_page
-from pmqbench.reporting.statistics import compare
-from pmqbench.reporting.style import MARKERS, styles
+from pmqbench.reporting.statistics import compare, every_pair, ranked
 from pmqbench.reporting.tables import comparison_table
 from pmqbench.reporting.verdicts import marked_rank
-from tests.browser import CHROMIUM, chromium
+from tests.browser import CHROMIUM
+from tests.reporting.page_in_browser import HEADS, ROWS, TIP, column, points
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-ROWS = "[...document.querySelectorAll('#table tbody tr')]"
-HEADS = "[...document.querySelectorAll('#table thead th')].map((head) => head.dataset.column)"
-TIP = "document.querySelector('#tip:popover-open')?.textContent"
-OPEN = "document.querySelector('#drawer').open"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("chromium")) as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser, report):
-    """The page, just loaded; whatever a test does, nothing is logged or asked for."""
-    browser.open(report.page)
-    yield browser
-    assert browser.complaints() == []
-    assert set(browser.requests()) <= {report.page.as_uri(), *blobs(browser)}
-    assert report.page.as_uri() in browser.requests()
-
-
-def blobs(browser):
-    return {address for address in browser.requests() if address.startswith("blob:")}
-
-
-def column(browser, name):
-    """Text of a column's cells, top to bottom, without their intervals."""
-    place = browser.run(HEADS).index(name)
-    own = "(cell) => (cell.querySelector('.interval') ? cell.firstChild.firstChild : cell).textContent"
-    return browser.run(f"{ROWS}.map((row) => row.children[{place}]).map({own})")
 
 
 def shown(row, name):
@@ -119,14 +85,16 @@ def test_differences_are_to_the_reference_that_is_picked(page, report):
             text = shown[("ta-0.3", pair["quantizer"], "3")]
             assert float(text) == float(pair["difference"])
         assert shown[("ta-0.3", reference, str(bits))] == "reference"
-        others = page.run(
-            "rows.map((_, number) => number).filter((number) => !referenceRows.has(number) && difference(number))"
-        )
-        assert len(others) == page.run("rows.length") - 3  # of the ranked models all but the reference
-        corrected = holm(np.array([page.run(f"difference({number})[3]") for number in others]))
+        upper, lower, p_holm = every_pair(report.summary, ranked(report.summary.entries))
+        chosen = page.run("state.reference")
+        expected = [
+            int(one + other - chosen)
+            for one, other, p in zip(upper, lower, p_holm, strict=True)
+            if chosen in (one, other) and p < 0.05
+        ]
         bold = page.run(f"{ROWS}.filter((row) => row.querySelector('.clear')).map((row) => Number(row.dataset.row))")
-        assert sorted(bold) == [number for number, p in zip(others, corrected, strict=True) if p < 0.05]
-        assert 0 < len(bold) < len(others)
+        assert sorted(bold) == sorted(expected)
+        assert 0 < len(bold) < page.run("rows.length") - 3  # all but the reference, the experts and the base
     page.click("th[data-column=difference] button")
     found = [float(text) for text in column(page, "difference")[:-2] if text != "reference"]
     assert found == sorted(found, reverse=True)
@@ -142,6 +110,15 @@ def test_corrected_differences_to_the_best_are_those_of_the_leaderboard(page, re
     assert found.keys() == expected.keys()
     assert all(found[number] == pytest.approx(float(p), rel=0.006) for number, p in expected.items())
     assert len(set(expected.values())) > 3
+
+
+def test_differences_to_the_experts_are_corrected_over_all_models(page, report):
+    experts = page.run("rows.findIndex((row) => row[place.merge] === 'individual experts')")
+    page.choose("#reference", str(experts))
+    ps = page.run(
+        "rows.map((_, number) => number).filter((number) => !referenceRows.has(number)).map((number) => difference(number)[3])"
+    )
+    assert [p for _, p in sorted(page.run("[...correctedPs()]"))] == pytest.approx(list(holm(ps)), rel=1e-9)
 
 
 def download(browser, folder):
@@ -178,49 +155,12 @@ def test_the_csv_has_the_differences_that_are_shown(page, report, tmp_path):
     assert all(float(line["difference_low"]) <= float(line["difference_high"]) for line in lines if line["difference"])
 
 
-def points(text):
-    """A difference as the page shows it."""
-    return f"{float(text):+.2f}".replace("+0.00", "0.00") if text else "reference"
-
-
 def test_columns_can_be_picked(page):
     page.click("#picker summary")
     page.click("input[data-column=normalised]")
     assert "normalised" not in page.run(HEADS)
     page.click("input[data-column=normalised]")
     assert "normalised" in page.run(HEADS)
-
-
-def test_a_row_opens_with_keys_and_shows_what_stands_behind_it(page, report):
-    page.run("document.querySelector('#table tbody .row').focus()")
-    page.press("Enter")
-    page.wait(OPEN)
-    detail = report.contents["details"][0]
-    text = page.run("document.querySelector('#drawer').innerText")
-    assert page.run("document.activeElement.closest('dialog')?.id") == "drawer"
-    for part in ("merge.method", "git_commit", *(file["folder"] for file in detail["files"])):
-        assert part in text
-    command = page.run("document.querySelector('#command').textContent")
-    words = shlex.split(command.replace("\\\n", ""))
-    records = [record for file in detail["files"] for record in file["records"]]
-    assert words == ["snakemake", "--cores", "all", "--configfile", "config/mini.yaml", "--", *records]
-    links = page.run("[...document.querySelectorAll('#files a')].map((link) => link.getAttribute('href'))")
-    assert {f"../../{record}" for record in records} <= set(links)
-    tasks = page.run(
-        "[...document.querySelectorAll('#tasks tbody tr')].map((row) => [...row.children].map((cell) => cell.textContent))"
-    )
-    assert [[row[0], row[3]] for row in tasks] == [[task["task"], f"{task['value']:.2f}"] for task in detail["tasks"]]
-    assert page.run("document.querySelectorAll('#layers tbody tr').length") == 18
-    assert page.run("document.querySelectorAll('#drawer polyline').length") == 2
-    page.press("Escape")
-    page.wait(f"!{OPEN}")
-    assert page.run("document.activeElement.className") == "row"
-
-
-def test_an_address_opens_its_row(browser, report):
-    browser.open(report.page, fragment="#row=ta-tuned%2C%20epmq%2C%204%20bits")
-    browser.wait(OPEN)
-    assert browser.run("document.querySelector('#drawer-title').textContent") == "ta-tuned, epmq, 4 bits"
 
 
 def test_headers_are_reached_and_sort_by_keys_and_are_explained(page):
@@ -243,19 +183,6 @@ def test_definitions_show_where_the_pointer_is(page):
     assert 0 <= low < high <= 900
     page.hover("h1")
     assert page.run(TIP) is None
-
-
-def test_a_row_can_become_the_reference(page):
-    page.run("openDrawer(4)")
-    page.click("#compare")
-    assert page.run("state.reference") == 4
-    assert page.run("document.querySelector('#reference').value") == "4"
-    page.run("openDrawer(1)")
-    text = page.run("document.querySelector('#drawer').innerText")
-    middle, low, high, p = page.run("difference(1)")
-    assert f"{points(middle)} points ({points(low)} … {points(high)})" in text
-    assert f"p = {page.run(f'significant({p})')}, " in text
-    assert "corrected" in text
 
 
 def test_many_chips_are_folded(browser, report, tmp_path):
@@ -288,70 +215,6 @@ def test_everything_to_act_on_has_a_name(page):
     assert told["size_mb"] == page.run("definitionOf('size_mb')")
     assert {"button", "combobox", "searchbox", "columnheader", "rowheader", "table"} <= {role for role, _ in found}
     assert [role for role, name in found if not name.strip()] == []
-
-
-@pytest.mark.parametrize("cost", ["size_mb", "calibration_seconds"])
-def test_the_front_is_what_beats_all_that_costs_less(page, report, cost):
-    page.choose("#cost", cost)
-    header, rows = read_csv(report.folder / "leaderboard.csv")
-    models = [dict(zip(header, row, strict=True)) for row in rows if row[0]]
-    points = [(float(model[cost]), -float(model["average"])) for model in models if float(model[cost]) > 0]
-    assert page.run("document.querySelectorAll('#pareto .point').length") == len(points)
-    best, front = float("inf"), []
-    for at, average in sorted(points):
-        if average < best:
-            best, front = average, [*front, (at, -average)]
-    items = page.run("[...document.querySelectorAll('#front li')].map((one) => one.textContent.split(': ').at(-1))")
-    assert [tuple(map(float, reversed(item.split(" at ")))) for item in items] == front
-
-
-@pytest.mark.parametrize("width", [400, 1400])
-@pytest.mark.parametrize("cost", ["size_mb", "calibration_seconds"])
-def test_the_front_is_labelled_and_no_label_covers_another(browser, report, width, cost):
-    browser.open(report.page, width)
-    browser.choose("#cost", cost)
-    front = browser.run("paretoFront(cloud()).map(({number}) => number)")
-    texts = browser.run("[...document.querySelectorAll('#pareto .label')].map((label) => label.textContent)")
-    names = [browser.run(f"rowName({number})") for number in front]
-    assert texts == (names if width > 600 else [str(1 + place) for place in range(len(front))])
-    box = "(({x, y, right, bottom}) => [x, y, right, bottom])"
-    label_boxes = f"[...document.querySelectorAll('#pareto .label')].map((one) => {box}(one.getBoundingClientRect()))"
-    boxes = browser.run(label_boxes)
-    drawing = browser.run(f"{box}(document.querySelector('#pareto svg').getBoundingClientRect())")
-    for (_, top, _, bottom), (_, above, _, below) in itertools.combinations(boxes, 2):
-        assert top >= below - 1 or bottom <= above + 1
-    for left, top, right, bottom in boxes:
-        assert drawing[0] <= left < right <= drawing[2]
-        assert drawing[1] <= top < bottom <= drawing[3]
-    marks = browser.run("[...document.querySelectorAll('#pareto .point')].map((one) => one.getBoundingClientRect().x)")
-    assert min(marks) > max(box[2] for box in boxes) - 12  # points stand right of the labels
-
-
-def test_marks_are_those_of_the_plots(page, report):
-    entries = report.summary.entries
-    look = styles(entries.loc[entries["kind"] == "quantized", "quantizer"])
-    for number in page.run("cloud().map(({number}) => number)"):
-        quantizer = page.run(f"cell({number}, 'quantizer')")
-        mark = f"document.querySelector('.model[data-row=\"{number}\"] .point').attributes"
-        fill, shape = page.run(f"(({{fill, d}}) => [fill.value, d.value])({mark})")
-        expected = ("currentColor", "*") if quantizer == "full precision" else (look[quantizer].colour, look[quantizer].marker)
-        assert fill == expected[0]
-        assert shape == page.run(f"OUTLINES[{json.dumps(expected[1])}]")
-    assert set(MARKERS) <= set(page.run("Object.keys(OUTLINES)"))
-
-
-def test_what_a_paper_takes_is_what_is_shown(page):
-    page.click(".chip[data-name=bits][data-value='4']")
-    page.choose("#search", "gptq")
-    page.click("#paper")
-    page.wait("document.querySelector('#paper-view').open")
-    markdown, latex = (page.run(f"document.querySelector('#{kind}').value").splitlines() for kind in ("markdown", "latex"))
-    names = page.run("shownColumns()")
-    assert markdown[0] == f"| {' | '.join(names)} |"
-    assert len(markdown) == 2 + 3
-    assert latex[2] == " & ".join(names).replace("_", "\\_") + " \\\\"
-    assert len(latex) == 6 + 3
-    assert all(line.count(" & ") == len(names) - 1 for line in (latex[2], *latex[4:-2]))
 
 
 @pytest.mark.parametrize("width", [400, 1400])
@@ -388,36 +251,3 @@ def test_a_narrow_window_shows_names_beside_values_and_can_sort(browser, report)
     assert json.loads(label) == "rank"
     browser.choose("#sort", "size_mb")
     assert column(browser, "size_mb")[0] == min(column(browser, "size_mb"), key=float)
-
-
-def test_the_page_of_all_suites(browser, report, tmp_path):
-    header, rows = read_csv(report.folder / "leaderboard.csv")
-    table = ["suite", *header], [[suite, *row] for suite in ("mini", "other") for row in rows]
-    write_page(
-        tmp_path / "leaderboard.html", joint_contents(table, {"mini": "suites/mini/leaderboard.html", "other": "o.html"})
-    )
-    browser.open(tmp_path / "leaderboard.html")
-    assert "choose one suite" in browser.run("document.querySelector('#pareto').textContent")
-    browser.click(".chip[data-name=suite][data-value=other]")
-    assert browser.run("document.querySelectorAll('#pareto .point').length") == len(rows) - 2
-    ranked = [suite for suite, rank in zip(column(browser, "suite"), column(browser, "rank"), strict=True) if rank]
-    assert set(ranked) == {"other"}
-    assert len(ranked) == len(rows) - 2
-    assert len(column(browser, "suite")) == len(rows)
-    browser.click("#table tbody .row")
-    browser.wait(OPEN)
-    row = browser.run("rowName(0)").removeprefix("mini, ")
-    assert browser.run("decodeURIComponent(document.querySelector('#drawer a').hash)") == f"#row={row}"
-    assert browser.run("document.querySelector('#drawer a').getAttribute('href')").startswith("o.html#")
-    assert browser.complaints() == []
-
-
-def test_names_are_text_wherever_they_appear(browser, report, tmp_path):
-    hostile = "<img src=x onerror=alert(1)></script>"
-    contents = json.loads(json.dumps(report.contents).replace("gptq", hostile))
-    write_page(tmp_path / "leaderboard.html", contents)
-    browser.open(tmp_path / "leaderboard.html")
-    browser.run(f"openDrawer(rows.findIndex((row) => row.includes({json.dumps(hostile)})))")
-    assert browser.run("document.images.length") == 0
-    assert hostile in browser.run("document.querySelector('#drawer-title').textContent")
-    assert browser.complaints() == []

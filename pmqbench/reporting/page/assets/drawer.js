@@ -19,7 +19,8 @@ function figures(number) {
   const known = columns.filter(({ name, task }) => !task && !INTERVAL.includes(name) && cell(number, name) !== "");
   const pairs = known.map(({ name, definition }) => {
     const [text, interval] = cellParts(number, name);
-    return element("div", {}, element("dt", { "data-tip": definition || null }, name), element("dd", {}, interval ? `${text} (${interval})` : text));
+    const told = interval ? `${text} (${interval})` : /^https?:/.test(text) ? element("a", { href: text, rel: "noreferrer" }, text) : text;
+    return element("div", {}, element("dt", { "data-tip": definition || null }, name), element("dd", {}, told));
   });
   return element("dl", { class: "figures" }, ...pairs);
 }

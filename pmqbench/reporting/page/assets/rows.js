@@ -42,15 +42,25 @@ function difference(number) {
   return [-middle, -high, -low, p];
 }
 
-// Row -> p-value of its difference to the reference, corrected by Holm over all ranked models.
-function correctedPs() {
-  const tested = rows.map((_, number) => number).filter((number) => !referenceRows.has(number) && difference(number));
-  tested.sort((first, second) => difference(first)[3] - difference(second)[3]);
+// [[key, p-value], ...] -> key -> p-value corrected by Holm over all of them.
+function holm(tested) {
+  tested.sort(([, first], [, second]) => first - second);
   let least = 0;
-  return new Map(tested.map((number, index) => {
-    least = Math.min(1, Math.max(least, difference(number)[3] * (tested.length - index)));
-    return [number, least];
-  }));
+  return new Map(tested.map(([key, p], index) => [key, (least = Math.min(1, Math.max(least, p * (tested.length - index))))]));
+}
+
+const pairKey = (one, other) => Math.max(one, other) * rows.length + Math.min(one, other);
+let everyPair = null; // worked out once it is asked for
+
+// Row -> p-value of its difference to the reference, of ranked models. It is corrected over all pairs of them, as a reader may pick a
+// reference for its rank; to the experts or the base, over all models.
+function correctedPs() {
+  if (state.reference === null) return new Map();
+  const ranked = rows.map((_, number) => number).filter((number) => !referenceRows.has(number));
+  if (referenceRows.has(state.reference)) return holm(ranked.map((number) => [number, difference(number)[3]]));
+  everyPair ??= holm(ranked.flatMap((one, index) => ranked.slice(0, index).map((other) => [pairKey(one, other), contents.pairs[one][other][3]])));
+  const others = ranked.filter((number) => number !== state.reference);
+  return new Map(others.map((number) => [number, everyPair.get(pairKey(number, state.reference))]));
 }
 
 function isClear(number, corrected) {

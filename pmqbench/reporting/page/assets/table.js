@@ -54,7 +54,7 @@ function bodyCell(number, name, corrected) {
 
 // The p-value of a row's difference; references are not part of the correction.
 function pText(number, corrected) {
-  const told = corrected.has(number) ? `${significant(corrected.get(number))} corrected over all ranked models` : "not corrected";
+  const told = corrected.has(number) ? `${significant(corrected.get(number))} corrected by Holm` : "not corrected";
   return `p = ${significant(difference(number)[3])}, ${told}`;
 }
 
