@@ -29,6 +29,8 @@ def draw_panels(
 ) -> Figure:
     """One panel per cloud of points: averages with whiskers against a cost, and the front, whose names stand on the left.
 
+    All panels have the same axes.
+
     Args:
         clouds: title -> entries with "label" and "grouped" (as from `style.methods`; FULL_PRECISION and 0 for a merge) and
             "name", what the front calls them, "" for nothing.
@@ -37,11 +39,15 @@ def draw_panels(
         cost_label: of the x axes, which are logarithmic.
         caption: below.
     """
+    clouds = {title: rows.assign(place=beside(rows, cost)) for title, rows in clouds.items()}
+    fronts = {title: pareto_front(rows, cost) for title, rows in clouds.items()}
+    named = {title: front[front["name"] != ""] for title, front in fronts.items()}
+    costs = pd.concat([rows[cost] for rows in clouds.values()])
+    labels = [name for front in named.values() for name in front["name"]]
     with matplotlib.rc_context(RC):
         figure, axes = panels(len(clouds), *PANEL)
         for axis, (title, rows) in zip(axes, clouds.items(), strict=True):
-            rows = rows.assign(place=beside(rows, cost))
-            front = pareto_front(rows, cost)
+            front = fronts[title]
             for number, row in rows.iterrows():
                 look = STAR if row["label"] == FULL_PRECISION else row["style"].point(row["grouped"])
                 errors = whiskers(*(np.array([row[key]]) for key in ("ci_low", "average", "ci_high")))
@@ -49,8 +55,9 @@ def draw_panels(
                 axis.errorbar(row["place"], 100 * row["average"], errors if with_whisker else None, elinewidth=0.6, **look)
             axis.step(front["place"], 100 * front["average"], where="post", color=FRONT_COLOUR, linewidth=1.0, zorder=1)
             axis.set(title=title, xlabel=f"{cost_label}, logarithmic", ylabel="average over tasks (%)")
-        for axis, rows in zip(axes, clouds.values(), strict=True):  # the shared limits are final now
-            label_front(axis, rows, cost)
+            cost_axis(axis, costs, column_share(labels, AXES_INCHES[0]))
+        for axis, front in zip(axes, named.values(), strict=True):  # the shared limits are final now
+            label_front(axis, front)
         handles = [*line_handles(quantized, joined=False), Line2D([], [], label=FULL_PRECISION, **STAR)]
         handles += [Line2D([], [], color=FRONT_COLOUR, label="Pareto front (labelled)")]
         many = max(map(len, clouds.values())) > MANY
@@ -79,17 +86,14 @@ def beside(rows: pd.DataFrame, cost: str) -> pd.Series:
     return np.exp(centre + (number - (count - 1) / 2) * gap)
 
 
-def label_front(axis: Axes, rows: pd.DataFrame, cost: str) -> None:
-    """Writes the names of the front's points on the left."""
-    front = pareto_front(rows, cost)
-    front = front.assign(place=beside(rows, cost))[front["name"] != ""]
-    cost_axis(axis, rows[cost], column_share(list(front["name"]), AXES_INCHES[0]))
+def label_front(axis: Axes, front: pd.DataFrame) -> None:
+    """Writes the names of a front's points on the left."""
     axis.set_ylim(axis.get_ylim())
     label_column(axis, front["place"], 100 * front["average"], list(front["name"]), AXES_INCHES[1])
 
 
 def cost_axis(axis: Axes, costs: pd.Series, left: float) -> None:
-    """A logarithmic axis with plain numbers, whose share `left` is kept free for labels."""
+    """A logarithmic axis with plain numbers for these costs, the same for all panels, whose share `left` is free for labels."""
     low, high = np.log(costs.min()), np.log(costs.max())
     margin = 0.05 * max(high - low, MINIMAL_SPAN)
     axis.set_xscale("log")

@@ -103,6 +103,8 @@ def test_axes_are_labelled_and_every_method_is_in_the_legend(figures):
             {"4 bits", "2 bits"} if size == "many" else {"4 bits", "3 bits"}
         )
     assert "MB" in drawn["average_by_size"].axes[0].get_xlabel()
+    for figure in (times, drawn["average_by_size"]):
+        assert len({axis.get_xlim() for axis in figure.axes}) == 1
     assert "bootstrap" in drawn["average_by_bits"].get_supxlabel()
     assert "quantization deviation" in drawn["deviations_by_layer"].axes[0].get_ylabel()
     assert drawn["deviations_by_layer"].axes[0].get_yscale() == "log"
