@@ -33,7 +33,7 @@ show: install  ## Show SUITE's leaderboard again, with all its rows
 unlock: install  ## Release the lock that a killed run left on the results; what was finished is kept
 	$(BIN)/snakemake --unlock --cores 1 --configfile $(CONFIG)
 
-report: install  ## Write the report page of SUITE again
+report: install  ## Write SUITE's report.html again, Snakemake's page of how it all came about
 	report=$$($(FOLDER)) && $(call RUN,$(TARGET)) --report $$report/report.html
 
 # The page follows every file that it shows.
@@ -41,7 +41,8 @@ $(REPORT)/report.html: $(wildcard $(REPORT)/*.csv $(REPORT)/*.md $(REPORT)/plots
 	@$(call RUN,$(TARGET)) --report $@
 
 leaderboard: install  ## Join all suites' leaderboards and what others sent in into results/leaderboard.*
-	$(call RUN,leaderboard)
+	@$(call RUN,leaderboard)
+	@echo "Open results/leaderboard.html."
 
 submit: install  ## Write a row of SUITE as a file to send in: MODEL=wudi/gptq/4 BY="Ada Lovelace" (docs/submitting.md)
 	@$(BIN)/python -m pmqbench.cli submit $(CONFIG) "$(MODEL)" --by "$(BY)" --link "$(LINK)" --target "$(TARGET)" $(if $(WITHOUT_CODE),--without-code)

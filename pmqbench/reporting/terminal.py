@@ -47,7 +47,7 @@ MEANINGS = {
     "normalised": "norm.: relative to the experts",
     "calibration_seconds": "cal. s: seconds to make the model",
 }
-FILES = ("report.html", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "reproduction.md", "plots")
+FILES = ("report.html", "leaderboard.csv", "leaderboard.md", "comparisons.csv", "reproduction.md", "ablations.md", "plots")
 PAGE = "leaderboard.html"
 SENTENCES = "differences.csv"
 TEXT = ("merge", "quantizer")

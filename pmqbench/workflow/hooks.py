@@ -11,6 +11,7 @@ from pmqbench.workflow.failures import failure_list
 
 SHOWN = {"shown": True}  # marks what our logger is to show, in line with what Snakemake says of the jobs
 RANKING = ("rank_models", "compare_training_seeds")
+JOINING = "join_leaderboards"
 
 
 def name_log(log: list[str]) -> None:
@@ -28,6 +29,8 @@ def name_log(log: list[str]) -> None:
 def show_leaderboards(dag: Any) -> None:
     """Prints the leaderboard of every report that was ranked in this run, and what training seeds say if they were compared.
 
+    Of all suites' leaderboards it names the page.
+
     Args:
         dag: Snakemake's graph of jobs.
     """
@@ -36,6 +39,8 @@ def show_leaderboards(dag: Any) -> None:
     ranked = {Path(job.output.csv).parent for job in dag.finished_jobs if job.rule.name in RANKING}
     for report in sorted(ranked):
         show(report)
+    for page in (job.output.page for job in dag.finished_jobs if job.rule.name == JOINING):
+        print(f"Open {page}.")
 
 
 def list_failures(scheduler: Any) -> None:

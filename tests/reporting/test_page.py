@@ -83,7 +83,7 @@ def test_the_page_names_no_other_site(report):
     assert "default-src 'none'" in page
 
 
-def test_the_page_of_all_suites_links_to_theirs(report):
+def test_the_page_of_all_suites_links_to_theirs(report, tasks):
     header, rows = read_csv(report.folder / "leaderboard.csv")
     table = ["suite", *header], [["mini", *row] for row in rows]
     contents = joint_contents(table, {"mini": "suites/mini/leaderboard.html"}, [])
@@ -92,7 +92,10 @@ def test_the_page_of_all_suites_links_to_theirs(report):
     assert 'href="suites/mini/leaderboard.html"' in page
     assert "index.csv" not in page
     assert 'href="leaderboard.md"' in page
-    assert 'href="report.html"' in render_page(report.contents)
+    own = render_page(report.contents)
+    assert 'href="report.html"' in own
+    assert f"the model does on {', '.join(tasks)}, how large" in own
+    assert "the model does, how large" in page
 
 
 def test_index_leads_from_rows_to_files(tmp_path, report):

@@ -288,11 +288,11 @@ def test_terminal_names_the_files_that_exist(written, capsys):
     assert said.endswith(f" In {written}: leaderboard.csv, leaderboard.md, comparisons.csv")
     assert "Open" not in said
     (written / "leaderboard.html").touch()
-    (written / "plots").mkdir()
+    (written / "ablations.md").touch()
     show(written)
     said = " ".join(capsys.readouterr().out.split())
     assert said.endswith(
-        f"Open {written}/leaderboard.html. In {written}: leaderboard.csv, leaderboard.md, comparisons.csv, plots"
+        f"Open {written}/leaderboard.html. In {written}: leaderboard.csv, leaderboard.md, comparisons.csv, ablations.md"
     )
 
 

@@ -189,7 +189,9 @@ def test_the_joint_leaderboard_is_written_below_results_and_the_checkout_stays_a
     (entries / "secret.json").write_text(json.dumps(told))
     (entries / "bad.json").write_text("{")
     before = {path: path.stat().st_mtime_ns for path in edited.source.rglob("*") if "__pycache__" not in path.parts}
-    assert "bad.json: refused: Invalid JSON" in edited.snakemake("leaderboard", *CONFIG)
+    output = edited.snakemake("leaderboard", *CONFIG)
+    assert "bad.json: refused: Invalid JSON" in output
+    assert "Open results/leaderboard.html.\n" in output
     joint = pd.read_csv(edited.work / "results/leaderboard.csv")
     assert set(joint["suite"]) == {"tiny"}
     origins = joint.set_index(["merge", "quantizer", "bits"])["origin"]
