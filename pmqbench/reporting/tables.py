@@ -57,7 +57,7 @@ HOW_STANDING = """\
 reference quantizer under the same merge, bits and group size, *to_best* that to the model of rank 1. *to_reference_p*,
 *to_best_p* and *above_p* (of the difference to the row above) are p-values of the paired test, corrected by Holm over their
 column, those to the best model over all pairs, since the same records say which one that is; where *above_p* is 0.05 or
-more the rank is marked "=". *tied_rank* counts the models that are better by the same test, corrected over all pairs.
+more the rank is marked "=". *tied_rank* counts the models that are better by the same test, corrected over all pairs: stricter.
 *worst* is the least share of an expert's value that is kept on any task, *worst_task* names that task.
 
 The rest describes the ranking, decides nothing, and depends on which models are in it: *win_rate* is the share of

@@ -22,8 +22,10 @@ def test_the_example_runs_as_written_and_its_numbers_mean_something(tmp_path):
         words = command.strip().replace("/path/to/PMQ-Bench", str(ROOT)).split()
         done = subprocess.run([sys.executable, "-m", *words], **run)
         assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
-    assert (tmp_path / "mine.html").stat().st_size > 100_000
-    table = pd.read_csv(tmp_path / "results/suites/mine/leaderboard.csv")
+    report = tmp_path / "results/suites/mine"
+    assert (report / "report.html").stat().st_size > 100_000
+    assert (report / "leaderboard.html").stat().st_size > 100_000
+    table = pd.read_csv(report / "leaderboard.csv")
     averages = table.set_index("merge")["average"]
     assert 30 < averages["pre-trained"] < 60  # two and three classes: 42 is chance
     assert averages["individual experts"] > 85

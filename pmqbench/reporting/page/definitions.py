@@ -73,7 +73,11 @@ DEFINED = (
     Column("samples", "Training samples of each task that took, 0 where none was looked at.", ascending=True, extra=True),
     Column("chosen", "Options chosen by the labels of the validation splits; -: no validation label was used.", ascending=True),
     Column("standard_error", "Standard error of the average, from test examples and seeds.", ascending=True, extra=True),
-    Column("tied_rank", "One more than the number of models that are clearly better.", ascending=True),
+    Column(
+        "tied_rank",
+        "One more than the number of models that are clearly better, by p-values corrected over all pairs: stricter than =.",
+        ascending=True,
+    ),
     Column("above_p", "p-value of the difference to the row above, corrected by Holm.", ascending=True, extra=True),
     Column(
         "to_reference", "Difference, in points, to the reference quantizer under the same merge, bits and groups.", extra=True
