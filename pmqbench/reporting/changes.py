@@ -17,9 +17,10 @@ from rich.table import Table
 
 from pmqbench.errors import DataError, listed
 from pmqbench.reporting.collect import read_table
+from pmqbench.reporting.comparisons import differences
 from pmqbench.reporting.entries import arrange, side_by_side
 from pmqbench.reporting.inference import holm
-from pmqbench.reporting.statistics import averages_of, differences
+from pmqbench.reporting.statistics import averages_of
 from pmqbench.reporting.verdicts import BETTER, LEVEL, UNCLEAR, WORSE
 
 NAMES = ["merge", "quantizer", "bits", "group_size"]
