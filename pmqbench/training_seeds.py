@@ -51,7 +51,7 @@ def _trained(
     options = {role: {**config[role], "seed": seed} for role in roles}
     sources = {role: source_of(own, role) for role, own in options.items()}
     anew = replace(suite, **sources, sources={**suite.sources, **options}, targets={})
-    pairs = tuple(pair for pair in Targets(config, anew, family).default() if _is_chosen(pair, chosen))
+    pairs = tuple(pair for pair in Targets(config, anew, family).default() if _is_chosen(pair, chosen, config["quantizers"]))
     return replace(anew, targets={"default": Target(f"{suite.name}@seeds", pairs)})
 
 
@@ -72,7 +72,8 @@ def _chosen(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, S
     return chosen
 
 
-def _is_chosen(pair: Pair, chosen: Mapping[str, Sequence[Any]]) -> bool:
+def _is_chosen(pair: Pair, chosen: Mapping[str, Sequence[Any]], quantizers: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether a pair of recipes is to be compared; a quantizer that fixes its own bits is, whatever the bits."""
     merge, quantizer = pair
-    return merge.name in chosen["merges"] and quantizer.name in chosen["quantizers"] and quantizer.method.bits in chosen["bits"]
+    width = quantizer.method.bits in chosen["bits"] or "bits" in quantizers[quantizer.name]
+    return merge.name in chosen["merges"] and quantizer.name in chosen["quantizers"] and width

@@ -49,6 +49,13 @@ def test_a_suite_whose_own_seed_is_not_named_trains_all_of_them():
     assert len(default.layouts[1].suite.targets["default"].pairs) == len(default.layout.suite.targets["default"].pairs)
 
 
+def test_a_quantizer_that_fixes_its_bits_is_compared_too():
+    quantizers = {"gptq": {"method": "gptq"}, "relaxed": {"method": "epmq", "bits": 16}}
+    seeds = seeds_of({"training_seeds": [0, 1], "merges": ["wudi"], "bits": [2]}, quantizers=quantizers)
+    pairs = seeds.layouts[1].suite.targets["default"].pairs
+    assert [(quantizer.name, quantizer.method.bits) for _, quantizer in pairs] == [("gptq", 2), ("relaxed", 16)]
+
+
 def test_the_script_is_told_the_seed():
     (suite,) = seeds_of({"training_seeds": [0, 7]}).anew().values()
     assert suite.sources == {role: {"source": "mini", "seed": 7} for role in ("base", "experts")}
