@@ -69,9 +69,10 @@ def summary_sentence(averages: pd.DataFrame, differences: pd.DataFrame, seeds: S
 
 
 def _deviations(table: pd.DataFrame) -> str:
-    medians = 100 * table[DEVIATIONS].median()
+    """Medians of the deviations that are known of all rows: with one calibration seed, that from it is not."""
+    medians = 100 * table[DEVIATIONS].median(skipna=False)
     named = zip(("training seed", "calibration seed", "examples"), medians, strict=True)
-    return ", ".join(f"{value:.1f} from the {name}" for name, value in named)
+    return ", ".join(f"{value:.1f} from the {name}" for name, value in named if pd.notna(value))
 
 
 def as_text(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:

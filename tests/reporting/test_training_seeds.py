@@ -11,7 +11,7 @@ from pmqbench.reporting.style import save
 from pmqbench.reporting.terminal import show
 from pmqbench.reporting.training_figure import draw_training
 from pmqbench.reporting.training_seeds import arrange_training, averages, differences
-from pmqbench.reporting.training_tables import sentence, write_training
+from pmqbench.reporting.training_tables import sentence, summary_sentence, write_training
 from pmqbench.reporting.variance import average_of, components, errors_of_mean, mean_square
 
 WIDTH = 2.0  # of the uniform difficulty, so that rates are linear in a threshold
@@ -134,6 +134,13 @@ def test_from_records_to_tables_sentences_and_figure(records, tasks, tmp_path, c
     assert (table.loc[table["merge"].isin(["pre-trained", "individual experts"]), "sd_calibration"] == 0).all()
     save(draw_training("mini", own, compared, trained.seeds), tmp_path / "variance.svg")
     assert "ta at 4 bits" in (tmp_path / "variance.svg").read_text()
+
+
+def test_what_one_calibration_seed_does_is_not_known(records, tasks):
+    trained = arrange_training(records[records["seed"].isna() | (records["seed"] == 0)], tasks)
+    said = summary_sentence(averages(trained), differences(trained, "gptq"), trained.seeds)
+    assert "from the training seed" in said
+    assert "calibration seed" not in said
 
 
 def test_seeds_that_cannot_be_compared_are_refused(records, tasks):
