@@ -59,7 +59,8 @@ def run(given: argparse.Namespace) -> None:
     from pmqbench.workflow.layout import EVALUATIONS
 
     folder = Path(os.path.abspath(Path(given.model).expanduser()))
-    made_here = (folder / "manifest.json").is_file()
+    manifest = folder / "manifest.json"
+    made_here = manifest.is_file() and "recipe" in read_json(manifest)
     if made_here and not given.base:
         what = "it is a part of a model, without text tower or tokenizer."
         raise ConfigError(what, where=str(folder), remedy="Name the base that it was made from: --base")

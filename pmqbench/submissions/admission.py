@@ -25,6 +25,8 @@ CONTRADICTS = 0.01
 AGREEMENT = 0.98
 """Share of examples on which base and experts are right or wrong alike; the rest may be another processor's rounding."""
 LONGEST_REASON = 600
+ANOTHER = "what was sent in"
+"""Name of an entry's merge beside the row that it confirms: no merge of a config can be called so."""
 
 
 @dataclass(frozen=True)
@@ -182,10 +184,10 @@ def check_confirms(entry: Entry, rows: Rows, here: Key, file: str) -> None:
     theirs = model_rows(entry)
     if answers(ours) == answers(theirs):  # the same machine's, mostly
         return
-    compared = [records[references], ours, theirs.assign(merge="entry")]
+    compared = [records[references], ours, theirs.assign(merge=ANOTHER)]
     summary = summarise(pd.concat(compared, ignore_index=True), list(rows.tasks))
     place = {key: number for number, key in enumerate(row_keys(with_row_names(summary.entries)))}
-    first, second = place[("entry", *key_of(entry)[1:])], place[here]
+    first, second = place[(ANOTHER, *key_of(entry)[1:])], place[here]
     tested = differences(summary, np.array([first]), np.array([second])).iloc[0]
     if tested["p"] < CONTRADICTS:
         averages = 100 * summary.entries["average"]
