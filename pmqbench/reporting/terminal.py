@@ -81,8 +81,8 @@ def show(report: Path, every: bool = False, console: Console | None = None) -> N
     shown = rows if every else best_rows(rows, room)
     table, columns = fitting_table(shown, console, width)
     console.print(table, width=width)
-    if len(shown) < len(rows):
-        below = [f"{len(rows) - len(shown)} models more in the files below; {ALL}.", *below]
+    if hidden := len(rows) - len(shown):
+        below = [f"{hidden} more {'model' if hidden == 1 else 'models'} in the files below; {ALL}.", *below]
     meanings = "; ".join(meaning for column, meaning in MEANINGS.items() if column in columns)
     for line in (*wrapped(f"{meanings}.", width), *below):
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -55,24 +55,31 @@ def points(value: float) -> str:
     return f"{100 * value:+z.1f}"
 
 
-def summary_sentence(averages: pd.DataFrame, differences: pd.DataFrame, seeds: Sequence[int]) -> str:
+def summary_sentences(averages: pd.DataFrame, differences: pd.DataFrame, seeds: Sequence[int]) -> str:
     """How many differences to the reference hold for every training seed, and how much each source varies, in the median."""
     to_reference = differences[differences["against"] == REFERENCE]
     agree = to_reference["seeds_agree"] == len(seeds)
     clear = agree & (to_reference["p_holm"] < LEVEL)
     quantized = averages[averages["kind"] == "quantized"]
-    return (
+    varies = []
+    for merge, rows in quantized.groupby("merge", sort=False):
+        compared = to_reference[to_reference["merge"] == merge]
+        difference = "" if compared.empty else f", its difference of {_deviations(compared)}"
+        what = "the average of one run has standard deviations (medians over the quantized models) of"
+        varies.append(f"Under {merge}, {what} {_deviations(rows)}{difference}.")
+    holds = (
         f"Of {len(to_reference)} differences to {to_reference['reference'].iloc[0]}, {agree.sum()} have one sign at each of "
-        f"{len(seeds)} training seeds, and {clear.sum()} of these are clear. Standard deviation of one run's average, in the "
-        f"median of the quantized models: {_deviations(quantized)}; of its difference: {_deviations(to_reference)}."
+        f"{len(seeds)} training seeds, and {clear.sum()} of these are clear."
     )
+    return " ".join([holds, *varies])
 
 
 def _deviations(table: pd.DataFrame) -> str:
     """Medians of the deviations that are known of all rows: with one calibration seed, that from it is not."""
     medians = 100 * table[DEVIATIONS].median(skipna=False)
-    named = zip(("training seed", "calibration seed", "examples"), medians, strict=True)
-    return ", ".join(f"{value:.1f} from the {name}" for name, value in named if pd.notna(value))
+    named = zip(("training seeds", "calibration seeds", "examples"), medians, strict=True)
+    *most, last = [f"{value:.1f} from {name}" for name, value in named if pd.notna(value)]
+    return f"{', '.join(most)} and {last}"
 
 
 def as_text(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
@@ -106,7 +113,7 @@ def write_training(
     said = [sentence(row, seeds) for row in differences.to_dict("records")]
     write_csv(csv, own)
     write_csv(csv_of_differences, compared.assign(sentence=said))
-    parts = [f"# Training seeds: {suite}", summary_sentence(averages, differences, seeds), HOW]
+    parts = [f"# Training seeds: {suite}", summary_sentences(averages, differences, seeds), HOW]
     parts.append(f"![Averages and differences by training seed]({markdown.with_suffix('.svg').name})")
     for _, rows in compared.groupby("against", sort=False):
         listed = "\n".join(f"- {said[row]}" for row in rows.index)

@@ -90,15 +90,16 @@ def track_side_by_side(server, folder, records, suites, *artefacts):
         command = (sys.executable, "-c", PROGRAM, table, suite, server.address, *artefacts)
         variables = os.environ | {"TMPDIR": str(folder / str(machine)), "PYTHONPATH": os.pathsep.join(sys.path)}
         jobs.append(subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    said = [job.communicate() for job in jobs]
-    assert [job.returncode for job in jobs] == [0] * len(jobs), said
-    return [output.strip() for output, _ in said]
+    return [output.strip() or errors for output, errors in (job.communicate() for job in jobs)]
 
 
 def test_suites_log_side_by_side_and_one_that_two_machines_log_at_once_is_there_once_the_next_time(server, records, tmp_path):
     table = tmp_path / "leaderboard.csv"
     table.write_text("rank\n")
-    assert track_side_by_side(server, tmp_path, records, ("one", "two", "two"), table)[0] == str(Counts(10, 0, 0))
+    one, *twice = track_side_by_side(server, tmp_path, records, ("one", "two", "two"), table)
+    assert one == str(Counts(10, 0, 0))
+    # Of two that log the same, one may find a run replaced by the other while it writes; it says what to do then.
+    assert all(said.startswith("Counts(") or "run: snakemake track" in said for said in twice), twice
     track(records, NO_CURVES, "two", [table], server.address)
     for suite in ("one", "two"):
         assert_once(server, suite, 10)

@@ -149,7 +149,7 @@ def test_terminal(written, columns):
     for words, row in zip(shown, best, strict=True):
         assert row["average"] + ("*" if "tuned" in row["merge"] else "") in words
         assert columns == 80 or row["calibration_seconds"] in words
-    assert f"{33 - ranked} models more in the files below; `make show`: all." in lines
+    assert f"{33 - ranked} more models in the files below; `make show`: all." in lines
     assert "Against gptq at 3 bits, better: " in " ".join(lines)
     assert lines[-1].endswith("comparisons.csv")
 
@@ -159,7 +159,7 @@ def test_terminal_shows_all_rows_when_asked(written):
     rows = list(csv.DictReader((written / "leaderboard.csv").read_text().splitlines()))
     shown = [line.split()[0] for line in lines if re.search(r" \d+\.\d – ", line)]
     assert shown == [(marked_rank(row) or row["merge"]).split()[0] for row in rows]
-    assert "models more" not in "".join(lines)
+    assert "more models" not in "".join(lines)
     assert verdict_sentence(read_pairs(written / "comparisons.csv")) in " ".join(lines)
 
 
