@@ -15,16 +15,19 @@ from pmqbench.families.base import FAMILIES
 from pmqbench.files import check_name, with_whole_numbers
 from pmqbench.options import check_schema
 from pmqbench.recipes import Suite
+from pmqbench.reporting.columns import COLUMNS
 from pmqbench.reporting.published import load_published
 from pmqbench.repositories import refuse_unpinned
 from pmqbench.sources.base import source_of
 from pmqbench.targets import Targets, named
-from pmqbench.tasks.definitions import load_tasks, with_revisions
+from pmqbench.tasks.definitions import Task, load_tasks, with_revisions
 from pmqbench.tasks.kinds.base import check_kinds
 from pmqbench.training_seeds import suites_by_training_seed
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 RECIPES = Path(__file__).with_name("shared_recipes")
+RESERVED = dict.fromkeys(COLUMNS, "a column of leaderboards") | dict.fromkeys(("base", "data"), "an input of models")
+"""Names that no task may have, as a column or a checksum would stand under it twice."""
 
 
 def load_checked(config: Mapping[str, Any], paths: Sequence[str | Path]) -> Suite:
@@ -54,6 +57,7 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
     config = with_defaults(config, schema, schema)
     family = FAMILIES.get(config["family"], "family")()
     tasks = with_revisions(load_tasks(config["tasks"]), config["data_revisions"], "data_revisions")
+    _refuse_reserved(tasks)
     check_kinds(tasks, PROTOCOLS.get(family.protocol).task_class, config["family"])
     base, experts = (source_of(config[key], key) for key in ("base", "experts"))
     base.check([""], family, "base")
@@ -78,6 +82,13 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
         refuse_unpinned(suite)
     suite = replace(suite, targets=Targets(config, suite, family).all())
     return replace(suite, by_training_seed=suites_by_training_seed(config, suite, family))
+
+
+def _refuse_reserved(tasks: Sequence[Task]) -> None:
+    for place, task in enumerate(tasks):
+        if task.name in RESERVED:
+            what = f'no task can be called "{task.name}", which is {RESERVED[task.name]}.'
+            raise ConfigError(what, where=f"tasks.{place}", remedy="Give it another name.")
 
 
 def with_recipes(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,6 +88,9 @@ class Registry(Generic[T]):
         if not (isinstance(found, type) and is_dataclass(found) and point.name.isidentifier()):
             remedy = "Name a dataclass as package.module:Class, and the entry point like a Python name."
             raise ConfigError(f"{what}, which is no method.", where=where, remedy=remedy)
+        if found.__module__.partition(".")[0] != point.module.partition(".")[0]:  # edits there would not make artefacts stale
+            what = f"{what}, which is defined in another package, {found.__module__}."
+            raise ConfigError(what, where=where, remedy="Declare it in the package that defines it.")
         return found
 
     def name_of(self, cls: type[T]) -> str:

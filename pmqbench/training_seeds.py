@@ -42,7 +42,9 @@ def suites_by_training_seed(config: Mapping[str, Any], suite: Suite, family: Any
         what = "neither base nor experts are trained here, so they have no training seed."
         raise ConfigError(what, where=WHERE, remedy='Remove it; source "mini" trains, others bring finished models.')
     chosen = _chosen(config, wanted)
-    return {seed: _trained(config, suite, family, seed, seeded, chosen) for seed in wanted["training_seeds"]}
+    suites = {seed: _trained(config, suite, family, seed, seeded, chosen) for seed in wanted["training_seeds"]}
+    _refuse_nothing_compared(next(iter(suites.values())))
+    return suites
 
 
 def _trained(
@@ -51,7 +53,7 @@ def _trained(
     options = {role: {**config[role], "seed": seed} for role in roles}
     sources = {role: source_of(own, role) for role, own in options.items()}
     anew = replace(suite, **sources, sources={**suite.sources, **options}, targets={})
-    pairs = tuple(pair for pair in Targets(config, anew, family).default() if _is_chosen(pair, chosen))
+    pairs = tuple(pair for pair in Targets(config, anew, family).default() if _is_chosen(pair, chosen, config["quantizers"]))
     return replace(anew, targets={"default": Target(f"{suite.name}@seeds", pairs)})
 
 
@@ -72,7 +74,19 @@ def _chosen(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, S
     return chosen
 
 
-def _is_chosen(pair: Pair, chosen: Mapping[str, Sequence[Any]]) -> bool:
+def _refuse_nothing_compared(suite: Suite) -> None:
+    """ConfigError unless a quantizer has merge, bits and groups in common with the reference."""
+    grids: dict[bool, set[tuple[Any, ...]]] = {True: set(), False: set()}
+    for merge, quantizer in suite.targets["default"].pairs:
+        method = quantizer.method
+        grids[quantizer.name == suite.reference].add((merge.name, method.bits, method.group_size))
+    if not grids[True] & grids[False]:
+        what = f'nothing is compared with "{suite.reference}".'
+        raise ConfigError(what, where=f"{WHERE}.quantizers", remedy="Add a quantizer that shares bits and groups with it.")
+
+
+def _is_chosen(pair: Pair, chosen: Mapping[str, Sequence[Any]], quantizers: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether a pair of recipes is to be compared; a quantizer that fixes its own bits is, whatever the bits."""
     merge, quantizer = pair
-    return merge.name in chosen["merges"] and quantizer.name in chosen["quantizers"] and quantizer.method.bits in chosen["bits"]
+    width = quantizer.method.bits in chosen["bits"] or "bits" in quantizers[quantizer.name]
+    return merge.name in chosen["merges"] and quantizer.name in chosen["quantizers"] and width

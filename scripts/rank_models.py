@@ -5,7 +5,8 @@ from pathlib import Path
 from pmqbench.files import read_json
 from pmqbench.jobs import run_job
 from pmqbench.reporting.collect import read_table
-from pmqbench.reporting.statistics import compare_all, summarise
+from pmqbench.reporting.comparisons import compare_all
+from pmqbench.reporting.statistics import summarise
 from pmqbench.reporting.tables import write_tables
 
 

@@ -30,10 +30,19 @@ def test_a_config_is_checked(capsys, tmp_path):
     assert re.search(r'mine\.yaml, line \d+: .*unknown key "seedz"', capsys.readouterr().err)
 
 
-def test_a_folder_without_records_is_named(capsys, tmp_path):
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda path: None, "no records.parquet here. Name the folder of a report: results/suites/mini"),
+        (lambda path: path.write_text("cut off"), "records.parquet: cannot be read"),
+        (lambda path: write_table(path, pd.DataFrame({"training_seed": [0]})), "records.parquet: its columns are not suite,"),
+    ],
+)
+def test_a_folder_without_records_of_a_leaderboard_is_named(capsys, tmp_path, write, said):
+    write(tmp_path / "records.parquet")
     with pytest.raises(SystemExit):
         main(["compare", str(tmp_path), str(tmp_path)])
-    assert "results/suites/mini" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

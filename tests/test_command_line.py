@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from pmqbench.cli import main
 from pmqbench.cli.models import family, named, paired, source, tasks
+from pmqbench.cli.pipeline import output_folder
 from pmqbench.errors import ConfigError
 from pmqbench.families.detect import family_of
 from pmqbench.files import write_json
@@ -164,6 +166,25 @@ def test_places_are_folders_or_repositories(here):
         ("mood", False),
         ("n.1", False),
     ]
+
+
+def test_a_model_is_called_like_its_path(here):
+    called = {"vit-b32.mnist": "vit-b32.mnist", "lr=0.1": "lr-0.1", "weights.safetensors": "weights"}
+    for place in called:
+        (here / place).symlink_to(here / "models/mood")
+    called["models/../models/mood/."] = "mood"
+    assert {place: named(place, "x").name for place in called} == called
+
+
+def test_a_link_to_an_empty_folder_is_written_through(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    with output_folder(tmp_path / "link") as deliver:
+        Path("made").mkdir()
+        Path("made/file").write_text("x")
+        deliver("made")
+    assert (tmp_path / "there/file").read_text() == "x"
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_experts_are_paired_by_name_or_in_order(here):

@@ -259,6 +259,8 @@ def own(**changed):
     [
         ("ta9", ["tasks", 'unknown task list "ta9"', 'Did you mean "ta8"?']),
         (own(name="mine", templates=["the {}"]), ["tasks", '"mine" stands twice']),
+        (own(name="average"), ["tasks.1", 'no task can be called "average", which is a column of leaderboards']),
+        (own(name="base"), ["tasks.1", 'no task can be called "base", which is an input of models']),
         (own(name="a/b"), ["tasks.1.name", '"a/b" cannot be part of a path']),
         (own(templates=["no gap"]), ["tasks.1", "no gap"]),
         (own(classnames=["a", "a"]), ["tasks.1.classnames", '"a" stands twice']),

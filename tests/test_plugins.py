@@ -35,6 +35,7 @@ POINTS = """
 half_way = other_methods.half_way:HalfWay
 gone = other_methods.gone:Gone
 text = other_methods.parts:NAME
+alias = other_methods.half_way:Merger
 [pmqbench.quantization]
 gptq = other_methods.half_way:HalfWay
 [pmqbench.refinement]
@@ -103,6 +104,8 @@ def test_what_is_declared_wrongly_is_answered_with_the_package(package):
         MERGERS.get("gone", "q")
     with pytest.raises(ConfigError, match=r'"text": other-methods 1\.2 declares other_methods\.parts:NAME, which is no method'):
         MERGERS.get("text", "q")
+    with pytest.raises(ConfigError, match=r"half_way:Merger, which is defined in another package, pmqbench\.merging\.base\."):
+        MERGERS.get("alias", "q")
     with pytest.raises(ConfigError, match=r'unknown merging method "halfway"\. Did you mean "half_way"\?'):
         MERGERS.get("halfway", "q")
 

@@ -49,6 +49,13 @@ def test_a_suite_whose_own_seed_is_not_named_trains_all_of_them():
     assert len(default.layouts[1].suite.targets["default"].pairs) == len(default.layout.suite.targets["default"].pairs)
 
 
+def test_a_quantizer_that_fixes_its_bits_is_compared_too():
+    quantizers = {"rtn": {"method": "rtn"}, "gptq": {"method": "gptq"}, "relaxed": {"method": "epmq", "bits": 16}}
+    seeds = seeds_of({"training_seeds": [0, 1], "merges": ["wudi"], "bits": [2]}, quantizers=quantizers)
+    pairs = seeds.layouts[1].suite.targets["default"].pairs
+    assert [(quantizer.name, quantizer.method.bits) for _, quantizer in pairs] == [("rtn", 2), ("gptq", 2), ("relaxed", 16)]
+
+
 def test_the_script_is_told_the_seed():
     (suite,) = seeds_of({"training_seeds": [0, 7]}).anew().values()
     assert suite.sources == {role: {"source": "mini", "seed": 7} for role in ("base", "experts")}
@@ -63,6 +70,7 @@ def test_the_script_is_told_the_seed():
         ({"training_seeds": [0, 1], "merges": ["wudy"]}, ["targets.seeds.merges.0", 'Did you mean "wudi"?']),
         ({"training_seeds": [0, 1], "quantizers": ["gptq", "awk"]}, ["targets.seeds.quantizers.1", 'Did you mean "awq"?']),
         ({"training_seeds": [0, 1], "quantizers": ["awq"]}, ["targets.seeds.quantizers", '"gptq"', "Add it."]),
+        ({"training_seeds": [0, 1], "quantizers": ["gptq"]}, ["targets.seeds.quantizers", 'nothing is compared with "gptq"']),
         ({"training_seeds": [0, 1], "bits": [8]}, ["targets.seeds.bits.0", "no 8 bits", "It has: 4, 2."]),
         ({"training_seed": [0, 1]}, ["targets.seeds.training_seed", 'Did you mean "training_seeds"?']),
     ],

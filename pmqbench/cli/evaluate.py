@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,8 +58,9 @@ def run(given: argparse.Namespace) -> None:
     from pmqbench.cli.pipeline import Pipeline, output_folder
     from pmqbench.workflow.layout import EVALUATIONS
 
-    folder = Path(given.model).expanduser().absolute()
-    made_here = (folder / "manifest.json").is_file()
+    folder = Path(os.path.abspath(Path(given.model).expanduser()))
+    manifest = folder / "manifest.json"
+    made_here = manifest.is_file() and "recipe" in read_json(manifest)
     if made_here and not given.base:
         what = "it is a part of a model, without text tower or tokenizer."
         raise ConfigError(what, where=str(folder), remedy="Name the base that it was made from: --base")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -49,9 +50,11 @@ def source(model: str, where: str) -> Options:
 def named(model: str, where: str) -> Named:
     """A model that may be given a name: [NAME=]MODEL."""
     name, equals, place = model.partition("=")
-    given = bool(equals) and SAFE_NAME.fullmatch(name) is not None
-    found = source(place if given else model, where)
-    own = Path(found["path"]).stem if found["source"] == "local" else found["id"].rsplit("/", 1)[1]
+    given = bool(equals) and SAFE_NAME.fullmatch(name) is not None and not Path(model).exists()
+    place = place if given else model
+    found = source(place, where)
+    own = found["id"] if found["source"] == "hub" else os.path.abspath(Path(place).expanduser())  # a link by its own name
+    own = own.rsplit("/", 1)[1].removesuffix(".safetensors")
     return Named(name if given else re.sub(r"[^A-Za-z0-9._-]+", "-", own).lstrip("._-") or "expert", given, found)
 
 

@@ -171,7 +171,7 @@ def output_folder(out: Path | None) -> Iterator[Callable[[str | Path], None]]:
         with TemporaryDirectory() as folder, chdir(folder):
             yield lambda made: None
         return
-    out = out.expanduser().absolute()
+    out = out.expanduser().resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f'"{out}" is there already.', where="--out", remedy="Give a new or an empty folder.")
     try:

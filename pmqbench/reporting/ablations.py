@@ -10,7 +10,8 @@ import pandas as pd
 
 from pmqbench.errors import DataError
 from pmqbench.files import write_text
-from pmqbench.reporting.statistics import Summary, compare_pairs
+from pmqbench.reporting.comparisons import compare_pairs
+from pmqbench.reporting.statistics import Summary
 from pmqbench.reporting.tables import group_labels, markdown_table, two_decimals, write_csv
 from pmqbench.reporting.verdicts import BETTER, UNCLEAR, WORSE
 

@@ -16,10 +16,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from pmqbench.errors import DataError, listed
-from pmqbench.reporting.collect import read_table
+from pmqbench.reporting.collect import DTYPES, read_table
+from pmqbench.reporting.comparisons import differences
 from pmqbench.reporting.entries import arrange, side_by_side
 from pmqbench.reporting.inference import holm
-from pmqbench.reporting.statistics import averages_of, differences
+from pmqbench.reporting.statistics import averages_of
 from pmqbench.reporting.verdicts import BETTER, LEVEL, UNCLEAR, WORSE
 
 NAMES = ["merge", "quantizer", "bits", "group_size"]
@@ -30,10 +31,18 @@ SHOWN = 8  # names of new or gone models
 
 
 def read_records(report: Path) -> pd.DataFrame:
-    """The records of a report's folder."""
-    if not (report / RECORDS).is_file():
+    """The records of a report's folder; DataError if there are none, or others than those of a leaderboard."""
+    path = report / RECORDS
+    if not path.is_file():
         raise DataError(f"no {RECORDS} here.", where=str(report), remedy="Name the folder of a report: results/suites/mini")
-    return read_table(report / RECORDS)
+    try:
+        records = read_table(path)
+    except (OSError, ValueError) as error:  # pyarrow's are ValueErrors
+        raise DataError(f"cannot be read ({error}).", where=str(path), remedy="Delete it and run again.") from error
+    if list(records.columns) != list(DTYPES):
+        what = f"its columns are not {', '.join(DTYPES)}."
+        raise DataError(what, where=str(path), remedy="Name the report of a leaderboard, or run it again.")
+    return records
 
 
 def data_hashes(records: pd.DataFrame) -> dict[str, str]:

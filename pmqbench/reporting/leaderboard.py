@@ -12,8 +12,9 @@ from pmqbench.errors import DataError, PMQError
 from pmqbench.files import write_text
 from pmqbench.reporting.collect import read_table
 from pmqbench.reporting.columns import COLUMNS
+from pmqbench.reporting.comparisons import compare_all, compare_ranked
 from pmqbench.reporting.page.index import row_keys
-from pmqbench.reporting.statistics import compare_all, compare_ranked, summarise
+from pmqbench.reporting.statistics import summarise
 from pmqbench.reporting.tables import HOW, leaderboard, markdown_table, readable, warnings_markdown, write_csv
 from pmqbench.reporting.verdicts import REFERENCE, read_pairs
 from pmqbench.submissions.admission import Admission, admit, local_rows, read_entries

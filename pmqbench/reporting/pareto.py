@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 
 from pmqbench.reporting.labels import column_share, label_column
 from pmqbench.reporting.plot_data import whiskers
-from pmqbench.reporting.statistics import FULL_PRECISION
 from pmqbench.reporting.style import RC, STAR, finish, line_handles, panels, plain_log
+from pmqbench.reporting.verdicts import FULL_PRECISION
 
 FRONT_COLOUR = "#999999"
 PANEL = (4.8, 4.4)

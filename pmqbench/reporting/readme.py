@@ -12,9 +12,8 @@ from pmqbench.errors import DataError, did_you_mean
 from pmqbench.files import atomic_path, write_text
 from pmqbench.reporting.columns import COLUMNS
 from pmqbench.reporting.leaderboard import read_leaderboard
-from pmqbench.reporting.statistics import FULL_PRECISION
 from pmqbench.reporting.tables import markdown_table, readable
-from pmqbench.reporting.verdicts import read_pairs, verdict_sentence
+from pmqbench.reporting.verdicts import FULL_PRECISION, read_pairs, verdict_sentence
 
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 PICTURE = "average_by_bits.png"

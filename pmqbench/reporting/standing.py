@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from pmqbench.reporting.statistics import Summary, every_pair, ranked
+from pmqbench.reporting.comparisons import every_pair
+from pmqbench.reporting.statistics import Summary, ranked
 from pmqbench.reporting.verdicts import LEVEL
 
 

@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from pmqbench.files import atomic_path
 from pmqbench.reporting.entries import EXPERTS, PRETRAINED
-from pmqbench.reporting.statistics import FULL_PRECISION
+from pmqbench.reporting.verdicts import FULL_PRECISION
 
 # Quantizers most suites share look the same in all of them; others take the free styles in alphabetical order.
 WELL_KNOWN = ("rtn", "gptq", "awq", "epmq", "epmq-expert")

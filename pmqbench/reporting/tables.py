@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -79,7 +80,7 @@ def leaderboard(summary: Summary, pairs: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         summary: as from `statistics.summarise`.
-        pairs: as from `statistics.compare_all`.
+        pairs: as from `comparisons.compare_all`.
 
     Returns:
         COLUMNS, then one column per task. Percentages, points and MB have two decimals, seconds one, p-values three digits.
@@ -163,7 +164,7 @@ def mcnemar_table(summary: Summary, pairs: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         summary: of the suite.
-        pairs: as from `statistics.compare_pairs`.
+        pairs: as from `comparisons.compare_pairs`.
 
     Returns:
         The model's merge, quantizer, bits and group_size, the reference's with "reference_" before, and the tests; the seed is
@@ -228,8 +229,8 @@ def leaderboard_markdown(
 
 
 def warnings_markdown(warnings: Sequence[Mapping[str, str]]) -> str:
-    """A section with a line a warning; "" if there are none."""
-    lines = [f"- {warning['where']}: {warning['message']}" for warning in warnings]
+    """A section with a line a warning, in which nothing is markup of HTML; "" if there are none."""
+    lines = [f"- {escape(': '.join((warning['where'], warning['message'])), quote=False)}" for warning in warnings]
     return "\n\n".join(["## Warnings", "\n".join(lines), "## Models"]) if lines else ""
 
 
@@ -253,7 +254,7 @@ def write_tables(
 
     Args:
         summary: as from `statistics.summarise`.
-        pairs: as from `statistics.compare_all`.
+        pairs: as from `comparisons.compare_all`.
         warnings: as from `report_warnings.write_warnings`, read.
         csv, markdown, comparisons, mcnemar: where to.
     """

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from pmqbench.errors import DataError
+from pmqbench.reporting.comparisons import comparable
 from pmqbench.reporting.entries import ENTRY, arrange, task_outcomes
 from pmqbench.reporting.inference import holm, t_interval
-from pmqbench.reporting.statistics import comparable
 from pmqbench.reporting.variance import average_of, components, errors_of_mean
 
 COMPONENTS = ("training", "calibration", "examples")
@@ -87,7 +87,7 @@ def differences(trained: Trained, reference: str) -> pd.DataFrame:
         reference: display name of the quantizer to compare with.
 
     Returns:
-        merge, quantizer, bits, group_size, `against` (as from `statistics.compare`), `reference` (the other's quantizer),
+        merge, quantizer, bits, group_size, `against` (as from `comparisons.compare`), `reference` (the other's quantizer),
         difference, ci_low, ci_high, p, p_holm (corrected over all with the same `against`), one column per training seed, the
         standard deviations of one run's difference, and `seeds_agree`: how many seeds have the sign of the difference.
     """

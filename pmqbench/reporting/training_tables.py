@@ -61,11 +61,12 @@ def summary_sentences(averages: pd.DataFrame, differences: pd.DataFrame, seeds: 
     agree = to_reference["seeds_agree"] == len(seeds)
     clear = agree & (to_reference["p_holm"] < LEVEL)
     quantized = averages[averages["kind"] == "quantized"]
-    varies = [
-        f"Under {merge}, the average of one run has standard deviations (medians over the quantized models) of "
-        f"{_deviations(rows)}, its difference of {_deviations(to_reference[to_reference['merge'] == merge])}."
-        for merge, rows in quantized.groupby("merge", sort=False)
-    ]
+    varies = []
+    for merge, rows in quantized.groupby("merge", sort=False):
+        compared = to_reference[to_reference["merge"] == merge]
+        difference = "" if compared.empty else f", its difference of {_deviations(compared)}"
+        what = "the average of one run has standard deviations (medians over the quantized models) of"
+        varies.append(f"Under {merge}, {what} {_deviations(rows)}{difference}.")
     holds = (
         f"Of {len(to_reference)} differences to {to_reference['reference'].iloc[0]}, {agree.sum()} have one sign at each of "
         f"{len(seeds)} training seeds, and {clear.sum()} of these are clear."
@@ -74,8 +75,11 @@ def summary_sentences(averages: pd.DataFrame, differences: pd.DataFrame, seeds: 
 
 
 def _deviations(table: pd.DataFrame) -> str:
-    training, calibration, examples = 100 * table[DEVIATIONS].median()
-    return f"{training:.1f} from training seeds, {calibration:.1f} from calibration seeds and {examples:.1f} from examples"
+    """Medians of the deviations that are known of all rows: with one calibration seed, that from it is not."""
+    medians = 100 * table[DEVIATIONS].median(skipna=False)
+    named = zip(("training seeds", "calibration seeds", "examples"), medians, strict=True)
+    *most, last = [f"{value:.1f} from {name}" for name, value in named if pd.notna(value)]
+    return f"{', '.join(most)} and {last}"
 
 
 def as_text(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:

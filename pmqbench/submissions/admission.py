@@ -13,8 +13,9 @@ import pandas as pd
 
 from pmqbench.errors import DataError, PMQError
 from pmqbench.files import sha256_file
+from pmqbench.reporting.comparisons import differences
 from pmqbench.reporting.page.index import Key, row_keys, with_row_names
-from pmqbench.reporting.statistics import differences, summarise
+from pmqbench.reporting.statistics import summarise
 from pmqbench.submissions.checks import Identity, check_entry, identity, identity_of
 from pmqbench.submissions.rows import model_rows, reference_rows
 from pmqbench.submissions.schema import Entry, TaskData, read_entry
@@ -23,6 +24,9 @@ CONTRADICTS = 0.01
 """p-value of the paired difference below which an entry and the same model's row here are not the same result."""
 AGREEMENT = 0.98
 """Share of examples on which base and experts are right or wrong alike; the rest may be another processor's rounding."""
+LONGEST_REASON = 600
+ANOTHER = "what was sent in"
+"""Name of an entry's merge beside the row that it confirms: no merge of a config can be called so."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,9 @@ def place(entry: Entry, file: str, found: Admission) -> None:
     elif key in row_keys(with_row_names(rows.records)):
         what = f"another model has the names {', '.join(key)}."
         raise DataError(what, where=f"{file}: merge, quantizer, bits, group_size", remedy="Choose another name.")
+    elif merges_of(rows).get(entry.merge, made_by[0]) != made_by[0]:  # comparisons under one merge go by its name
+        what = f'another merge is called "{entry.merge}".'
+        raise DataError(what, where=f"{file}: merge, recipe.merge", remedy="Give that one's recipe, or choose another name.")
     else:
         found.rows = Rows(rows.tasks, rows.checkpoints, pd.concat([rows.records, model_rows(entry)], ignore_index=True))
         found.admitted[key] = file
@@ -113,8 +120,9 @@ def place(entry: Entry, file: str, found: Admission) -> None:
 
 
 def reason(error: PMQError, file: str) -> str:
-    """An error's message without the file that it begins with."""
-    return str(error).removeprefix(f"{file}: ")
+    """An error's message without the file that it begins with, fit to be shown: it may quote anything that the file holds."""
+    told = "".join(letter if letter.isprintable() else " " for letter in str(error).removeprefix(f"{file}: "))
+    return told if len(told) <= LONGEST_REASON else told[: LONGEST_REASON - 1] + "…"
 
 
 def key_of(entry: Entry) -> Key:
@@ -126,6 +134,11 @@ def models_of(rows: Rows) -> list[tuple[Key, str]]:
     """Row of the leaderboard and model of every merged or quantized model."""
     models = rows.records[rows.records["kind"].isin(["merged", "quantized"])].drop_duplicates(["merge", "quantizer", "model"])
     return list(zip(row_keys(with_row_names(models)), models["model"], strict=True))
+
+
+def merges_of(rows: Rows) -> dict[str, str]:
+    """Name of a merge -> hash of its recipe."""
+    return {key[0]: identity_of(model)[0] for key, model in models_of(rows)}
 
 
 def check_like(entry: Entry, rows: Rows, file: str) -> None:
@@ -171,10 +184,10 @@ def check_confirms(entry: Entry, rows: Rows, here: Key, file: str) -> None:
     theirs = model_rows(entry)
     if answers(ours) == answers(theirs):  # the same machine's, mostly
         return
-    compared = [records[references], ours, theirs.assign(merge="entry")]
+    compared = [records[references], ours, theirs.assign(merge=ANOTHER)]
     summary = summarise(pd.concat(compared, ignore_index=True), list(rows.tasks))
     place = {key: number for number, key in enumerate(row_keys(with_row_names(summary.entries)))}
-    first, second = place[("entry", *key_of(entry)[1:])], place[here]
+    first, second = place[(ANOTHER, *key_of(entry)[1:])], place[here]
     tested = differences(summary, np.array([first]), np.array([second])).iloc[0]
     if tested["p"] < CONTRADICTS:
         averages = 100 * summary.entries["average"]

@@ -159,7 +159,7 @@ class Entry(Part):
     code_included: bool
     recipe: Recipe
     checkpoints: dict[str, Sha256]
-    tasks: dict[str, TaskData] = Field(min_length=1)
+    tasks: dict[Name, TaskData] = Field(min_length=1)
     runs: list[Run] = Field(min_length=1)
     base: Run
     experts: dict[str, Run]

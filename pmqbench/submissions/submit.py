@@ -15,7 +15,7 @@ from pmqbench.errors import ConfigError, DataError, did_you_mean
 from pmqbench.files import hash8, read_json, sha256_file, with_whole_numbers, write_text
 from pmqbench.merging.base import MERGERS
 from pmqbench.quantization.base import QUANTIZERS
-from pmqbench.recipes import Suite
+from pmqbench.recipes import Suite, Target
 from pmqbench.records import Record, read_record
 from pmqbench.refinement.base import REFINERS
 from pmqbench.submissions.admission import read_entries
@@ -46,7 +46,7 @@ def submit(suite: Suite, target: str, row: str, by: str, link: str, *, with_code
         PMQError: there is no such row, it was not evaluated, or there is an entry of the same model.
     """
     layout = Layout(suite)
-    models = models_of_row(layout, Reports(layout).target(target).report, row)
+    models = models_of_row(layout, Reports(layout).target(target), row)
     entry = entry_of(layout, models, submitter(by, link), with_code)
     path = named(folder / f"{slug_of(entry)}.json")
     check_entry(entry, str(path))
@@ -69,14 +69,14 @@ def submitter(by: str, link: str) -> Submitter:
         ) from None
 
 
-def models_of_row(layout: Layout, report: str, row: str) -> list[Model]:
-    """The models of a row of a report, one a seed; ConfigError with the nearest row if there is none."""
+def models_of_row(layout: Layout, target: Target, row: str) -> list[Model]:
+    """The models of a row of a target's report, one a seed; ConfigError with the nearest row if there is none."""
     rows: dict[str, list[Model]] = {}
-    for model in layout.models_of(layout.targets[report]):
+    for model in layout.models_of(target):
         if model.merge:
             rows.setdefault(row_name(model), []).append(model)
     if row not in rows:
-        raise ConfigError(f'{report} has no row "{row}".', where="MODEL", remedy=did_you_mean(row, rows))
+        raise ConfigError(f'{target.report} has no row "{row}".', where="MODEL", remedy=did_you_mean(row, rows))
     return rows[row]
 
 

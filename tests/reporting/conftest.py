@@ -13,11 +13,12 @@ from pmqbench.costs import Costs
 from pmqbench.files import write_json
 from pmqbench.records import Record, pack_outcomes
 from pmqbench.reporting.collect import DTYPES, collect_curves, collect_layers, row_of
+from pmqbench.reporting.comparisons import compare_all
 from pmqbench.reporting.page.contents import read_csv, suite_contents
 from pmqbench.reporting.page.details import gather_details
 from pmqbench.reporting.page.index import named_files
 from pmqbench.reporting.page.render import write_page
-from pmqbench.reporting.statistics import compare_all, summarise
+from pmqbench.reporting.statistics import summarise
 from pmqbench.reporting.tables import write_tables
 from tests.browser import chromium
 

@@ -9,10 +9,11 @@ from scipy import stats
 
 from pmqbench.reporting import bootstrap, entries, statistics
 from pmqbench.reporting.collect import DTYPES
+from pmqbench.reporting.comparisons import compare, compare_ranked, differences, paired_seed_error
 from pmqbench.reporting.inference import holm, mcnemar, t_interval
 from pmqbench.reporting.mcnemar import mcnemar_tests
 from pmqbench.reporting.standing import standing, worst_tasks
-from pmqbench.reporting.statistics import compare, compare_ranked, differences, summarise
+from pmqbench.reporting.statistics import summarise
 
 SEEDS = 3
 TASKS = ["a", "b"]
@@ -209,6 +210,18 @@ def test_standard_error_of_the_unweighted_mean(few_replicates):
     summary = summarise(records(rows), TASKS)
     expected = np.sqrt(sum(stats.sem(one) ** 2 for one in outcomes.values())) / 2
     assert summary.entries["se_examples"].iloc[-1] == pytest.approx(expected, rel=1e-9)
+
+
+def test_seeds_of_a_difference_by_hand():
+    three = {0: 0.5, 1: 0.6, 2: 0.7}  # standard deviation 0.1
+    shifted = {seed: value + gain for (seed, value), gain in zip(three.items(), (0.1, 0.2, 0.3), strict=True)}
+    assert paired_seed_error(three, shifted) == pytest.approx((0.1 / np.sqrt(3), 2))
+    others = {2: 0.1, 3: 0.2, 4: 0.3}  # one shared seed says nothing of the difference of both means
+    assert paired_seed_error(three, others) == pytest.approx((0.1 * np.sqrt(2 / 3), 4))
+    for fewer, more in (({0: 0.5}, three), (three, {7: 0.5})):  # one seed is taken to vary as the three do
+        assert paired_seed_error(fewer, more) == pytest.approx((0.1 * np.sqrt(1 + 1 / 3), 2))
+    assert paired_seed_error({None: 0.5}, three) == pytest.approx((0.1 / np.sqrt(3), 2))
+    assert np.isnan(paired_seed_error({0: 0.5}, {0: 0.6})[0])
 
 
 def test_mcnemar_of_runs(few_replicates):

@@ -10,12 +10,12 @@ from snakemake.cli import parse_config
 
 from pmqbench.code_hash import ROOT
 from pmqbench.reporting.columns import COLUMNS
+from pmqbench.reporting.comparisons import compare
 from pmqbench.reporting.page.command import snakemake_command
 from pmqbench.reporting.page.contents import joint_contents, read_csv
 from pmqbench.reporting.page.definitions import DEFINED, columns
 from pmqbench.reporting.page.index import named_files, write_index
 from pmqbench.reporting.page.render import render_page
-from pmqbench.reporting.statistics import compare
 from pmqbench.reporting.tables import comparison_table
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'"

@@ -6,11 +6,12 @@ import json
 
 import pytest
 
+from pmqbench.reporting.comparisons import compare, every_pair
 from pmqbench.reporting.inference import holm
 from pmqbench.reporting.page.contents import read_csv
 from pmqbench.reporting.page.definitions import DEFINED
 from pmqbench.reporting.page.render import write_page
-from pmqbench.reporting.statistics import compare, every_pair, ranked
+from pmqbench.reporting.statistics import ranked
 from pmqbench.reporting.tables import comparison_table
 from pmqbench.reporting.verdicts import marked_rank
 from tests.browser import CHROMIUM

@@ -161,7 +161,8 @@ def test_page_without_a_warning(tmp_path, table):
 
 
 def test_the_terminal_counts_verdicts(written, capsys, frame, tasks):
-    from pmqbench.reporting.statistics import compare_all, summarise
+    from pmqbench.reporting.comparisons import compare_all
+    from pmqbench.reporting.statistics import summarise
     from pmqbench.reporting.tables import write_tables
 
     summary = summarise(frame(n=20), tasks)

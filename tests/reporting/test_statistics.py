@@ -5,8 +5,9 @@ import pytest
 from pmqbench.errors import DataError
 from pmqbench.reporting.bootstrap import REPLICATES, draw_errors, seed_weights
 from pmqbench.reporting.collect import DTYPES
+from pmqbench.reporting.comparisons import compare, compare_all
 from pmqbench.reporting.report_warnings import useless_experts
-from pmqbench.reporting.statistics import compare, compare_all, summarise
+from pmqbench.reporting.statistics import summarise
 from pmqbench.reporting.tables import leaderboard
 
 

@@ -9,9 +9,10 @@ from rich.console import Console
 from pmqbench.errors import DataError
 from pmqbench.files import write_json
 from pmqbench.reporting import readme
+from pmqbench.reporting.comparisons import compare_all
 from pmqbench.reporting.leaderboard import join_suites, write_leaderboards
 from pmqbench.reporting.readme import BEGIN, END, excerpt, refresh_block
-from pmqbench.reporting.statistics import compare_all, summarise
+from pmqbench.reporting.statistics import summarise
 from pmqbench.reporting.tables import comparison_table, leaderboard, markdown_table, two_decimals, write_tables
 from pmqbench.reporting.terminal import best_rows, show
 from pmqbench.reporting.verdicts import clear_verdicts, marked_rank, read_pairs, verdict_sentence

@@ -1,5 +1,7 @@
 """Variance by training seed, calibration seed and examples: components that simulated records have are found again."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from pmqbench.reporting.style import save
 from pmqbench.reporting.terminal import show
 from pmqbench.reporting.training_figure import draw_training
 from pmqbench.reporting.training_seeds import arrange_training, averages, differences
-from pmqbench.reporting.training_tables import sentence, write_training
+from pmqbench.reporting.training_tables import sentence, summary_sentences, write_training
 from pmqbench.reporting.variance import average_of, components, errors_of_mean, mean_square
 
 WIDTH = 2.0  # of the uniform difficulty, so that rates are linear in a threshold
@@ -134,6 +136,23 @@ def test_from_records_to_tables_sentences_and_figure(records, tasks, tmp_path, c
     assert (table.loc[table["merge"].isin(["pre-trained", "individual experts"]), "sd_calibration"] == 0).all()
     save(draw_training("mini", own, compared, trained.seeds), tmp_path / "variance.svg")
     assert "ta at 4 bits" in (tmp_path / "variance.svg").read_text()
+
+
+def test_what_one_calibration_seed_does_is_not_known(records, tasks):
+    trained = arrange_training(records[records["seed"].isna() | (records["seed"] == 0)], tasks)
+    said = summary_sentences(averages(trained), differences(trained, "gptq"), trained.seeds)
+    assert "from training seeds and " in said
+    assert "calibration seed" not in said
+
+
+def test_a_merge_with_the_reference_alone_has_no_difference_to_tell(records, tasks):
+    trained = arrange_training(records, tasks)
+    own, compared = averages(trained), differences(trained, "gptq")
+    alone = own[own["quantizer"] == "gptq"].assign(merge="wudi")
+    _, of_ta, of_wudi = re.split("Under ", summary_sentences(pd.concat([own, alone]), compared, trained.seeds))
+    assert "its difference of" in of_ta
+    assert of_wudi.endswith("from examples.")
+    assert "its difference of" not in of_wudi
 
 
 def test_seeds_that_cannot_be_compared_are_refused(records, tasks):

@@ -7,11 +7,13 @@ from pmqbench.files import write_json
 from pmqbench.records import write_record
 from pmqbench.reporting import PLOTS
 from pmqbench.reporting.collect import collect, collect_curves, collect_layers
+from pmqbench.reporting.comparisons import compare, compare_all
 from pmqbench.reporting.plot_data import PlotData, draw
 from pmqbench.reporting.reproduction import compare_published
 from pmqbench.reporting.runs import logged_runs
-from pmqbench.reporting.statistics import UNCLEAR, compare, compare_all, summarise
+from pmqbench.reporting.statistics import summarise
 from pmqbench.reporting.tables import leaderboard
+from pmqbench.reporting.verdicts import UNCLEAR
 
 OWN = {"merges": {"ta": 0.6}, "quantizers": {"rtn": -0.02, "gptq": 0.0}, "bits": (4,)}
 NO_CURVES = collect_curves("mini", [])

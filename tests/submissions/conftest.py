@@ -14,8 +14,9 @@ from pmqbench.costs import Costs
 from pmqbench.files import write_json
 from pmqbench.records import Record, pack_outcomes, write_record
 from pmqbench.reporting.collect import collect, write_table
+from pmqbench.reporting.comparisons import compare_all
 from pmqbench.reporting.leaderboard import join_suites
-from pmqbench.reporting.statistics import compare_all, summarise
+from pmqbench.reporting.statistics import summarise
 from pmqbench.reporting.tables import write_tables
 from pmqbench.submissions.submit import submit
 from pmqbench.workflow.layout import DATA, REPORTS, Layout
@@ -40,6 +41,7 @@ CONFIG = {
         "epmq": {"method": "epmq", "tune": {"anchor": [0.1, 1.0]}},
     },
     "reference": "gptq",
+    "targets": {"seeds": {"training_seeds": [0, 1], "quantizers": ["gptq", "epmq"]}},
 }
 
 

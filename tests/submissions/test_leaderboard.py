@@ -126,6 +126,23 @@ def longer(told):
     told["runs"].append(told["runs"][0])
 
 
+def formula(told):
+    """Names of tasks reach worst_task of the table."""
+    for place in (told["tasks"], told["checkpoints"], told["experts"], told["base"]["results"]):
+        place["=1+1"] = place.pop("digits")
+    told["experts"]["=1+1"]["results"] = {"=1+1": told["experts"]["=1+1"]["results"]["digits"]}
+    for run in told["runs"]:
+        run["results"]["=1+1"] = run["results"].pop("digits")
+    told["suite"] = "elsewhere"
+
+
+def another_merge(told):
+    """A model of one's own under the name of a merge here, whose recipe it has not."""
+    told |= {"quantizer": "mine", "code_included": False}
+    told["recipe"] |= {"model": None, "quantizer": {"method": "mine", "options": {"bits": 4}}}
+    told["recipe"]["merge"]["options"]["scaling"] = 1.7
+
+
 def unknown(told):
     """A method that the project lacks, with the hash of its recipe."""
     recipe = told["recipe"]
@@ -136,6 +153,15 @@ def unknown(told):
 BAD = {
     "no JSON": (broken, "Invalid JSON"),
     "another key": (edit("colour", value=1), "^colour: Extra inputs are not permitted"),
+    "codes and markup in a key": (
+        edit("recipe", "\x1b[2J<b>\n", value=1),
+        r"^recipe\. \[2J<b> : Extra inputs are not permitted",
+    ),
+    "a formula for a task": (lambda path: changed(path, formula), r"^tasks\.=1\+1\.\[key\]: String should match pattern"),
+    "another merge of that name": (
+        lambda path: changed(path, another_merge),
+        r'^merge, recipe\.merge: another merge is called "ta"\. Give that one',
+    ),
     "text for a number": (edit("bits", value="4"), "^bits: Input should be a valid integer"),
     "another format": (edit("format", value=2), "^format: Input should be 1"),
     "a script for a link": (edit("submitted", "link", value="javascript:alert(1)"), "^submitted.link: URL scheme should be"),
@@ -213,6 +239,8 @@ def test_a_bad_entry_is_refused_with_file_field_and_reason(what, sent, join, tmp
     for text in (markdown, html):
         assert f"{path}" in text
         assert "refused: " in text
+        assert "2J<b>" not in text
+        assert "\x1b" not in text
 
 
 def test_one_model_or_one_name_twice_is_refused(third_party, sent, join):
@@ -257,6 +285,13 @@ def test_submit_answers_what_it_cannot_write(suite, sent, tmp_path, monkeypatch)
     with pytest.raises(DataError, match=r"results/merged/.*manifest\.json: there is no such file\. Run the suite first"):
         submit(suite, "all", "ta/gptq/2", "Ada", "", folder=path.parent)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_row_of_the_target_seeds_is_one_of_the_suites_own_seed(suite, here, tmp_path):
+    one, other = (submit(suite, target, "ta/gptq/4", "Ada", "", folder=tmp_path / target) for target in ("all", "seeds"))
+    assert one.read_text() == other.read_text()
+    with pytest.raises(PMQError, match=r'MODEL: small@seeds has no row "ta/rtn/4"'):
+        submit(suite, "seeds", "ta/rtn/4", "Ada", "", folder=tmp_path)
 
 
 def test_a_method_of_ones_own_checkout_can_stay_there(suite, here, join, tmp_path):

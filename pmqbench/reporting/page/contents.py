@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from pmqbench.reporting.comparisons import differences
 from pmqbench.reporting.page.definitions import columns
 from pmqbench.reporting.page.details import Details
 from pmqbench.reporting.page.index import NAMES, row_keys, with_row_names
-from pmqbench.reporting.statistics import Summary, differences
+from pmqbench.reporting.statistics import Summary
 from pmqbench.reporting.style import styles
 from pmqbench.reporting.verdicts import FULL_PRECISION
 

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-INTERVAL = ("ci_low", "ci_high")
-"""Columns that stand as an interval beside `average`."""
-
 
 @dataclass(frozen=True)
 class Column:

@@ -18,7 +18,7 @@ from pmqbench.reporting.plot_data import (
     reference,
     whiskers,
 )
-from pmqbench.reporting.statistics import FULL_PRECISION, Summary
+from pmqbench.reporting.statistics import Summary
 from pmqbench.reporting.style import (
     RC,
     REFERENCE_COLOUR,
@@ -29,6 +29,7 @@ from pmqbench.reporting.style import (
     panels,
     reference_handles,
 )
+from pmqbench.reporting.verdicts import FULL_PRECISION
 
 SHIFT = 0.2  # of the distance between the two nearest widths, on the logarithmic axis
 MANY = 12  # methods whose whiskers can no longer be told apart

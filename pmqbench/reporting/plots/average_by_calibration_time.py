@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from pmqbench.reporting.pareto import draw_panels
 from pmqbench.reporting.plot_data import INTERVALS, PlotData
-from pmqbench.reporting.statistics import FULL_PRECISION
 from pmqbench.reporting.style import methods
+from pmqbench.reporting.verdicts import FULL_PRECISION
 
 COST = "calibration_seconds"
 CHOSEN = "*"

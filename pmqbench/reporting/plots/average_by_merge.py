@@ -10,8 +10,9 @@ from matplotlib.lines import Line2D
 
 from pmqbench.reporting.entries import EXPERTS, PRETRAINED
 from pmqbench.reporting.plot_data import INTERVALS, PlotData, reference, whiskers
-from pmqbench.reporting.statistics import FULL_PRECISION, Summary
+from pmqbench.reporting.statistics import Summary
 from pmqbench.reporting.style import RC, STAR, finish, line_handles, methods
+from pmqbench.reporting.verdicts import FULL_PRECISION
 
 WIDTH = 7.5  # inches
 ROW, POINT = 0.26, 0.11  # inches of a merge at least, and of each of its points

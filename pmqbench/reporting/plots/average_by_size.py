@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 
 from pmqbench.reporting.pareto import draw_panels
 from pmqbench.reporting.plot_data import INTERVALS, PlotData, compared_merges, full_precision, merges_left_out
-from pmqbench.reporting.statistics import FULL_PRECISION, Summary
+from pmqbench.reporting.statistics import Summary
 from pmqbench.reporting.style import methods
+from pmqbench.reporting.verdicts import FULL_PRECISION
 
 
 def draw(data: PlotData) -> Figure:

@@ -18,7 +18,7 @@ from pmqbench.reporting.plot_data import (
     reference,
     whiskers,
 )
-from pmqbench.reporting.statistics import FULL_PRECISION, Summary
+from pmqbench.reporting.statistics import Summary
 from pmqbench.reporting.style import (
     MAX_WIDTH,
     RC,
@@ -31,6 +31,7 @@ from pmqbench.reporting.style import (
     methods,
     reference_handles,
 )
+from pmqbench.reporting.verdicts import FULL_PRECISION
 
 POINT = 0.13  # inches of a point
 WIDEST_TO_NARROWEST = 4  # of the panels
