@@ -27,7 +27,8 @@ def shown(row, name):
 
 def test_it_shows_every_row_and_column(page, report):
     header, rows = read_csv(report.folder / "leaderboard.csv")
-    hidden = {"ci_low", "ci_high", *(column.name for column in DEFINED if column.extra)}
+    assert {row[header.index("group_size")] for row in rows} == {"channel", "-"}  # so the column says nothing
+    hidden = {"group_size", "ci_low", "ci_high", *(column.name for column in DEFINED if column.extra)}
     assert page.run(HEADS) == [name for name in header if name not in hidden]
     for name in page.run(HEADS):
         assert column(page, name) == [shown(dict(zip(header, row, strict=True)), name) for row in rows]

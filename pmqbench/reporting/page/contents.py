@@ -20,6 +20,7 @@ from pmqbench.reporting.style import styles
 from pmqbench.reporting.verdicts import FULL_PRECISION
 
 Table = tuple[list[str], list[list[str]]]
+UNGROUPED = ("channel", "-")  # a column of these alone begins hidden
 
 
 def read_csv(path: str | Path) -> Table:
@@ -92,7 +93,12 @@ def plain_contents(report: str, table: Table, tasks: Sequence[str] = ()) -> dict
     header, rows = table
     quantizers = {row[header.index("quantizer")] for row in rows} - {FULL_PRECISION}
     looks = {name: asdict(style) for name, style in styles(quantizers).items() if name in quantizers}
-    shown = {"report": report, "columns": columns(header, tasks), "rows": rows, "styles": looks}
+    grouped = any(row[header.index("group_size")] not in UNGROUPED for row in rows)
+    shown_first = [
+        column | {"extra": column["extra"] or (column["name"] == "group_size" and not grouped)}
+        for column in columns(header, tasks)
+    ]
+    shown = {"report": report, "columns": shown_first, "rows": rows, "styles": looks}
     return shown | {"warnings": [], "sentence": "", "pairs": None, "details": None, "pages": {}}
 
 
