@@ -13,7 +13,7 @@ from pmqbench.reporting.columns import COLUMNS
 from pmqbench.reporting.mcnemar import MODEL, TESTS, mcnemar_tests
 from pmqbench.reporting.standing import standing, worst_tasks
 from pmqbench.reporting.statistics import REFERENCE_KINDS, Summary, ranking, rounded, standard_errors
-from pmqbench.reporting.verdicts import ABOVE, BEST, REFERENCE, marked_rank, verdict_sentence
+from pmqbench.reporting.verdicts import ABOVE, BEST, LEVEL, REFERENCE, marked_rank, verdict_sentence
 
 PERCENT = ("average", "ci_low", "ci_high", "normalised")
 STANDING_PERCENT = ("win_rate", "improvability")
@@ -136,8 +136,9 @@ def standing_columns(summary: Summary) -> pd.DataFrame:
 
 
 def p_value(value: float) -> str:
-    """A p-value as tables show it; empty where there is none."""
-    return "" if pd.isna(value) else f"{value:.3g}"
+    """A p-value as tables show it, below LEVEL only if it is: ties are told by what is shown. Empty where there is none."""
+    shown = "" if pd.isna(value) else f"{value:.3g}"
+    return "0.0499" if value < LEVEL and float(shown) >= LEVEL else shown
 
 
 def two_decimals(value: float) -> str:

@@ -13,7 +13,7 @@ from pmqbench.reporting.comparisons import compare_all
 from pmqbench.reporting.leaderboard import join_suites, write_leaderboards
 from pmqbench.reporting.readme import BEGIN, END, excerpt, refresh_block
 from pmqbench.reporting.statistics import summarise
-from pmqbench.reporting.tables import comparison_table, leaderboard, markdown_table, two_decimals, write_tables
+from pmqbench.reporting.tables import comparison_table, leaderboard, markdown_table, p_value, two_decimals, write_tables
 from pmqbench.reporting.terminal import best_rows, show
 from pmqbench.reporting.verdicts import clear_verdicts, marked_rank, read_pairs, verdict_sentence
 
@@ -191,6 +191,13 @@ def test_a_screen_holds_what_is_long(written):
 
 def test_no_negative_zero(tmp_path, summary):
     """Differences of a hundredth of a hundredth of a point, in every place that shows them."""
+    assert [p_value(value) for value in (0.049_94, 0.049_96, 0.05, 1e-9, float("nan"))] == [
+        "0.0499",
+        "0.0499",
+        "0.05",
+        "1e-09",
+        "",
+    ]
     assert [two_decimals(value) for value in (-0.001, -0.0, 0.001, -0.005001)] == ["0.00", "0.00", "0.00", "-0.01"]
     pairs = compare_all(summary, "gptq").head(2).assign(difference=-1e-6, ci_low=-2e-6, ci_high=-0.0, se_seeds=float("nan"))
     table = comparison_table(pairs)
