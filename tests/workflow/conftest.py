@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
@@ -135,10 +136,16 @@ def fresh(tmp_path_factory) -> Project:
 
 @pytest.fixture(scope="session")
 def done(fresh, tmp_path_factory) -> Project:
-    """The tiny suite, run to its report."""
-    project = fresh.copy(tmp_path_factory.mktemp("done"))
-    project.snakemake("--configfile", "tiny.yaml")
-    return project
+    """The tiny suite, run to its report: once for all of xdist's workers, each of which has a copy of its own."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny"
+    finished = folder / "finished"
+    with FileLock(folder.with_suffix(".lock")):
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            fresh.copy(folder).snakemake("--configfile", "tiny.yaml")
+            finished.touch()
+    return Project(folder / "source", folder / "work").copy(tmp_path_factory.mktemp("done"))
 
 
 @pytest.fixture
