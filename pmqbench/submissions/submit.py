@@ -59,6 +59,8 @@ def submit(suite: Suite, target: str, row: str, by: str, link: str, *, with_code
 
 def submitter(by: str, link: str) -> Submitter:
     """Who sends something in today; ConfigError for what is no name or no address."""
+    if not by.strip():
+        raise ConfigError("who sends the result in is not said.", where="BY", remedy='make submit BY="Ada Lovelace" ...')
     told = {"by": by, "link": link or None, "date": date.today().isoformat()}
     try:
         return Submitter.model_validate_json(json.dumps(told))

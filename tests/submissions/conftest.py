@@ -1,5 +1,6 @@
 """The results of a small suite as the workflow leaves them, with made-up outcomes; no model is run."""
 
+import csv
 import json
 import os
 import zlib
@@ -11,11 +12,13 @@ import pytest
 
 from pmqbench.config import load_suite
 from pmqbench.costs import Costs
-from pmqbench.files import write_json
+from pmqbench.files import hash8, write_json
 from pmqbench.records import Record, pack_outcomes, write_record
 from pmqbench.reporting.collect import collect, write_table
 from pmqbench.reporting.comparisons import compare_all
-from pmqbench.reporting.leaderboard import join_suites
+from pmqbench.reporting.leaderboard import join_suites, write_leaderboards
+from pmqbench.reporting.page.contents import joint_contents, read_csv
+from pmqbench.reporting.page.render import render_page
 from pmqbench.reporting.statistics import summarise
 from pmqbench.reporting.tables import write_tables
 from pmqbench.submissions.submit import submit
@@ -157,3 +160,26 @@ def join(here):
     """`join(files)` -> the joint leaderboard; `join(files, {})` without any local results."""
     local = {"small": here / REPORTS / "small"}
     return lambda files, reports=local: join_suites(reports, files, here / DATA)
+
+
+def row(table, **names):
+    for column, value in names.items():
+        table = table[table[column] == value]
+    (found,) = table.to_dict("records")
+    return found
+
+
+def shown(joint, folder):
+    """The CSV's rows, the Markdown and the page's rows."""
+    write_leaderboards(joint, folder / "all.csv", folder / "all.md")
+    contents = joint_contents(read_csv(folder / "all.csv"), {}, joint.warnings)
+    names = [column["name"] for column in contents["columns"]]
+    page = [dict(zip(names, cells, strict=True)) for cells in contents["rows"]]
+    return list(csv.DictReader((folder / "all.csv").open())), (folder / "all.md").read_text(), page, render_page(contents)
+
+
+def unknown(told):
+    """A method that the project lacks, with the hash of its recipe."""
+    recipe = told["recipe"]
+    recipe["quantizer"]["method"] = "gqtq"
+    recipe["model"] = recipe["model"].rpartition("/")[0] + "/gqtq-" + hash8(recipe["quantizer"])
