@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import re
 import zlib
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from pmqbench.costs import Costs
 from pmqbench.files import write_json
@@ -20,6 +23,7 @@ from pmqbench.reporting.page.index import named_files
 from pmqbench.reporting.page.render import write_page
 from pmqbench.reporting.statistics import summarise
 from pmqbench.reporting.tables import write_tables
+from pmqbench.reporting.terminal import show
 from tests.browser import chromium
 
 TASKS = ["digits", "textures", "signs", "landuse"]
@@ -232,3 +236,34 @@ def rows():
 @pytest.fixture(scope="session")
 def tasks():
     return TASKS
+
+
+@pytest.fixture(scope="module")
+def summary(frame, tasks):
+    return summarise(frame(n=100), tasks)
+
+
+def write_report(folder, summary, warnings=()):
+    names = {"csv": "leaderboard.csv", "markdown": "leaderboard.md", "comparisons": "comparisons.csv", "mcnemar": "mcnemar.csv"}
+    paths = {key: folder / name for key, name in names.items()}
+    write_tables(summary, compare_all(summary, "gptq"), warnings, **paths)
+    write_json(folder / "warnings.json", list(warnings))
+    return folder
+
+
+@pytest.fixture
+def written(tmp_path, summary):
+    return write_report(tmp_path / "mini", summary)
+
+
+def screen(report, columns=100, every=False):
+    """The lines of a terminal of that width."""
+    out = io.StringIO()
+    show(report, every, Console(file=out, width=columns, force_terminal=True, color_system=None))
+    return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+
+
+def pair(merge, quantizer, verdict, bits="4", group="channel", reference="gptq"):
+    names = {"merge": merge, "bits": bits, "group_size": group, "quantizer": quantizer, "reference": reference}
+    names["against"] = reference if reference == "full precision" else "reference"
+    return names | {"verdict": verdict}
