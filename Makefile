@@ -18,7 +18,7 @@ FOLDER = $(BIN)/python -m pmqbench.workflow $(CONFIG) "$(TARGET)"
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := run
-.PHONY: run show unlock test lint report leaderboard submit readme export ui clean help install
+.PHONY: run show unlock test test-faults test-cluster test-fuzz test-gpu lint report leaderboard submit readme export ui clean help install
 
 run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full, ablations, seeds or methods for more
 	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(wildcard config/*.yaml))"; exit 2; }
@@ -59,6 +59,18 @@ ui: install  ## Open the MLflow pages on 127.0.0.1; PORT=5001 for another port t
 test: install  ## Run the whole test suite
 	$(BIN)/python -m pytest -q -n 2 --dist loadscope
 
+test-faults: install  ## Kill, starve and damage runs in every way: half an hour
+	$(BIN)/python -m pytest -q -m faults
+
+test-cluster: install  ## Run the mini suite through a real Slurm on this machine (needs Debian's slurm-wlm and munge, and root)
+	$(BIN)/python -m pytest -q -m cluster
+
+test-fuzz: install  ## Property tests with many more examples
+	$(BIN)/python -m pytest -q -m fuzz
+
+test-gpu: install  ## What can only be tested on a CUDA device
+	$(BIN)/python -m pytest -q -m gpu
+
 lint: install  ## ruff, snakefmt and snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -79,4 +91,4 @@ $(INSTALLED): requirements.lock pyproject.toml
 	touch $@
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
