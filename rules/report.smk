@@ -12,6 +12,8 @@ rule collect_records:
         "results/logs/collect_records/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         suite=SUITE.name,
         rows=REPORTS.record_rows,
@@ -33,6 +35,8 @@ rule collect_warnings:
         "results/logs/collect_warnings/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         suite=SUITE.name,
         stated=REPORTS.stated_warnings(),
@@ -68,6 +72,8 @@ rule rank_models:
         "results/logs/rank_models/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         tasks=list(LAYOUT.tasks),
         reference=SUITE.reference,
@@ -91,6 +97,8 @@ rule write_page:
         "results/logs/write_page/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         report="{report}",
         tasks=list(LAYOUT.tasks),
@@ -122,6 +130,8 @@ rule compare_published:
         "results/logs/compare_published/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         report="{report}",
         pairs=REPORTS.published_pairs,
@@ -147,6 +157,8 @@ rule plot_comparison:
         "results/logs/plot_comparison/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         tasks=list(LAYOUT.tasks),
         code=REPORTS.plot_code(),
@@ -174,6 +186,8 @@ rule answer_ablations:
         "results/logs/answer_ablations/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         tasks=list(LAYOUT.tasks),
         ablations=REPORTS.ablations,
@@ -204,6 +218,8 @@ rule compare_training_seeds:
         f"results/logs/compare_training_seeds/{SUITE.name}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.all_reports_work),
     params:
         suite=SUITE.name,
         tasks=list(LAYOUT.tasks),
@@ -225,6 +241,8 @@ rule track_runs:
         "results/logs/track_runs/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         suite="{report}",
         results=REPORTS.results_folder,
@@ -248,6 +266,8 @@ rule join_leaderboards:
         "results/logs/join_leaderboards.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.all_reports_work),
     params:
         data=DATA,
         made_of=[REPORTS.leaderboards("leaderboard.csv"), entry_files()],
