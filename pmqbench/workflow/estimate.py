@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from pmqbench.families.sizes import ModelSize
 from pmqbench.recipes import Suite
 from pmqbench.workflow.jobs import Job, Jobs, Key
 from pmqbench.workflow.layout import Layout
@@ -83,6 +84,11 @@ class Estimate:
         """At least, on the cores at hand, if they have nothing else to do."""
         busy = sum(self._hours(job.work) * self._threads(job.work) for job in self.jobs.values()) / self.cores
         return max(busy, self.chain_hours)
+
+    @property
+    def model(self) -> ModelSize:
+        """The model's size."""
+        return self._resources.formulas.sizes.model
 
     @property
     def download_mb(self) -> float:

@@ -204,18 +204,21 @@ class Formulas:
     def _solved(self, method: Any, name: str, start: str) -> Work:
         """One pass of the layer loop with a method."""
         model, tasks, sampling = self._model, len(self._suite.tasks), method.sampling()
-        kind = "column_seconds"
-        seconds = model.columns * _rate(kind, name)
+        steps = getattr(method, "steps", 0)
+        seconds = model.columns * _rate("column_seconds", name)
+        seconds += steps * len(model.layers) * MEASURED["learned_step_seconds_per_layer"]
+        flops = _rate("solves", name) * model.target_flops
         memory = _start(start).memory_mb * MB + 2.2 * model.model_bytes + 40 * model.widest_input**2
         if sampling is None:
-            return Work(seconds, 4 * model.target_flops, memory / MB)
+            return Work(seconds, flops, memory / MB)
         samples = tasks * method.calibration_samples
         own = sampling.inputs != "student" or sampling.teacher_share > 0 or sampling.shift
         streams = 1 + (sampling.teacher is not None and own) + (sampling.block_outputs is not None)
-        passes = 2.5 * streams * model.forward_flops + (1 + own) * model.moment_flops
         taught = tasks if sampling.teacher == "experts" else 0
-        flops = samples * passes + (4 + taught) * model.target_flops
-        flops += getattr(method, "steps", 0) * getattr(method, "batch_size", 0) * TRAINING * model.forward_flops
+        slow = MEASURED["slowness_of_solves"]
+        flops += samples * (2.5 * streams * model.forward_flops + slow * (1 + own) * model.moment_flops)
+        flops += slow * taught * model.target_flops
+        flops += steps * getattr(method, "batch_size", 0) * TRAINING * model.forward_flops
         kept = samples * (model.input_bytes + 2 * streams * model.state_bytes)
         batch = min(self._suite.calibration_batch, method.calibration_samples)
         running = batch * 4 * model.tokens * (3 * model.widest_input + 6 * model.width)
