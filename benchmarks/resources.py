@@ -23,6 +23,7 @@ from pmqbench.config import load_checked
 from pmqbench.config_files import read_config
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import read_json, write_json
+from pmqbench.merging.base import MERGERS
 from pmqbench.workflow import work
 from pmqbench.workflow.estimate import Estimate
 from pmqbench.workflow.work import MEASURED
@@ -76,18 +77,31 @@ def compare(estimate: Estimate, results: Path) -> None:
 
 
 def fit_columns(given: list[tuple[Estimate, Path]]) -> None:
-    """Seconds of a column, by method, from the manifests of models that were quantized and not refined."""
+    """Seconds of a column, by method, from the manifests of models that were quantized and not refined.
+
+    Of a recipe's seeds the quickest counts: the first in a process also pays for what is loaded when it is first used.
+    Manifests have wall-clock seconds; benchmark records tell which share of it jobs had a processor.
+    """
     found: dict[str, list[float]] = defaultdict(list)
     for estimate, results in given:
-        model = estimate.model
+        model, busy = estimate.model, share_of_processor(results)
+        seeds: dict[tuple[str, str], list[float]] = defaultdict(list)
         for path in results.glob("quantized/*/*/**/manifest.json"):
             manifest = read_json(path)
             if "refinement" not in manifest["recipe"]:
                 method = manifest["recipe"]["quantizer"]["method"]
                 learned = manifest["recipe"]["quantizer"]["options"].get("steps", 0)
                 learned *= len(model.layers) * MEASURED["learned_step_seconds_per_layer"]
-                found[method].append((manifest["seconds"] - learned) / model.columns)
+                seeds[method, str(path.parent.parent)].append((busy * manifest["seconds"] - learned) / model.columns)
+        for (method, _), values in seeds.items():
+            found[method].append(min(values))
     MEASURED["column_seconds"] |= {method: float(f"{max(0.0, median(values)):.2g}") for method, values in found.items()}
+
+
+def share_of_processor(results: Path) -> float:
+    """Processor seconds of jobs over their wall-clock seconds."""
+    records = [json.loads(path.read_text().splitlines()[-1]) for path in (results / "benchmarks").rglob("*.jsonl")]
+    return sum(float(record["cpu_time"]) for record in records) / sum(float(record["s"]) for record in records)
 
 
 def fit_methods(costs: Mapping[str, Any]) -> None:
@@ -107,6 +121,8 @@ def fit_methods(costs: Mapping[str, Any]) -> None:
     moved = len(TASKS) * model.parameters
     plain = costs["merges"]["task_arithmetic"]["cpu"]
     for name, figures in costs["merges"].items():
+        if name in MERGERS.names() and MERGERS.get(name).calibrated:
+            continue  # its start is another merge, and the rest the layer loop's
         used = figures["cpu"] - (plain if name == "calibrate_singular_values" else 0)
         MEASURED["merge_seconds_per_parameter"][name] = float(f"{used / moved:.2g}")
     MEASURED["merge_widest_input"] = model.widest_input

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from pmqbench.files import read_json
+from pmqbench.merging.base import MERGERS
 from pmqbench.recipes import MergeRecipe, QuantRecipe, RefineRecipe
 from pmqbench.tasks.definitions import SPLITS, Task
 from pmqbench.workflow.sizes import Sizes
 
 MEASURED = read_json(Path(__file__).with_name("measured.json"))
 MB = 1e6
+LOOP = "epmq"
+"""Whose constants hold for merges on samples: they run through the layer loop as it does, unrounded."""
 TRAINING = 3
 """A training step's passes: one forward, two backward."""
 
@@ -115,14 +118,15 @@ class Formulas:
         """Of a merge without samples, or of one with some."""
         model, stored = self._model, self._model.model_bytes / MB
         moved = len(self._suite.tasks) * self._width_factor * model.parameters
-        work = Work(moved * _rate("merge_seconds_per_parameter", merge.method_name), disk_mb=stored)
+        first = merge.method.first() if merge.method.calibrated else merge.method
+        work = Work(moved * _rate("merge_seconds_per_parameter", MERGERS.name_of(type(first))), disk_mb=stored)
         on_top = MEASURED["merge_seconds_per_parameter"]["calibrate_singular_values"]
         work += Work(moved * on_top if merge.calibrate_singular_values else 0)
         steps = getattr(merge.method, "steps", 0) if getattr(merge.method, "solver", "") == "adam" else 0
         work += Work(steps * 2 * model.target_flops / MEASURED["flops_per_second"])
         if not merge.method.calibrated:
             return _start("merge") + work + Work(0, memory_mb=_start("merge").memory_mb + 2 * stored + 40 * model.largest / MB)
-        return _start("calibrate_merge", device=True) + work + self._solved(merge.method.solver(), merge.method_name, "merge")
+        return _start("calibrate_merge", device=True) + work + self._solved(merge.method.solver(), LOOP, "calibrate_merge")
 
     def tuned_merge(self, merge: MergeRecipe) -> Work:
         """Of the choice of a merge's scaling."""
