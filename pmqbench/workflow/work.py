@@ -178,7 +178,7 @@ class Formulas:
         """Of a job over the records of a report."""
         start = _start("report")
         memory = start.memory_mb + records * MEASURED["report_mb_per_record"]
-        return start + Work(records * MEASURED["report_seconds_per_record"], memory_mb=memory, disk_mb=20)
+        return start + Work(records * MEASURED["report_seconds_per_record"], memory_mb=memory, disk_mb=3)
 
     def export(self) -> Work:
         """Of an exported model: its weights unpacked and packed again."""

@@ -16,6 +16,7 @@ from pmqbench.workflow.jobs import Wildcards
 from tests.workflow.conftest import tiny_config
 
 LARGE = {"batch_jobs": False, "job_gpus": 0}
+LEAST_MB = 200  # of any job that has imported anything; records of shorter ones were taken before that
 HUB = {
     "base": {"source": "hub", "id": "owner/base"},
     "experts": {"source": "hub", "id": "owner/{task}"},
@@ -54,7 +55,7 @@ def test_jobs_ask_for_what_they_use_and_not_for_much_more(done, monkeypatch):
         used, rule = json.loads(path.read_text()), path.relative_to(measured).parts[0]
         if used["max_rss"] != "NA":  # of a job that was over before it was looked at
             megabytes = used["max_rss"] * 2**20 / 1e6
-            assert megabytes < asked[rule].memory_mb < 3 * megabytes, path
+            assert megabytes < asked[rule].memory_mb < 3 * max(megabytes, LEAST_MB), path
             seen.add(rule)
     assert {"merge_experts", "calibrate_seeds", "evaluate_merge", "refine_model", "prepare_task"} <= seen
 
