@@ -9,7 +9,8 @@ from typing import Any
 from pmqbench.calibration import draw, expert_of, experts_of, weights_of
 from pmqbench.costs import Costs
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import read_json, write_json
+from pmqbench.files import write_json
+from pmqbench.integrity import read_manifest, read_sealed
 from pmqbench.jobs import Made, write_manifest
 from pmqbench.quantization.base import quantizer_of
 from pmqbench.quantization.calibrate import quantize_model
@@ -25,9 +26,9 @@ def main(job: Any) -> None:
     merged, experts = Path(plan["merged"]), experts_of(family, plan, device)
     base = expert_of(family, Path(plan["base"]), "base", device) if experts else None
     inputs = {"merged": merged / family.weights_file, **weights_of(family, plan)}
-    before = Costs.from_manifest(read_json(merged / "manifest.json"))
+    before = Costs.from_manifest(read_manifest(merged))
     for wanted in plan["recipes"]:
-        recipe, choice = dict(wanted["recipe"]), read_json(wanted["tuning"]) if wanted["tuning"] else {"chosen": {}}
+        recipe, choice = dict(wanted["recipe"]), read_sealed(wanted["tuning"]) if wanted["tuning"] else {"chosen": {}}
         recipe["options"] = recipe["options"] | choice["chosen"]
         method = quantizer_of(recipe)
         costs = before + Costs.from_manifest(choice)

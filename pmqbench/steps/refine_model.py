@@ -9,7 +9,8 @@ from typing import Any
 from pmqbench.calibration import draw, experts_of, weights_of
 from pmqbench.costs import Costs
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import hash8, read_json, sha256_file, write_json
+from pmqbench.files import hash8, write_json
+from pmqbench.integrity import checksum, read_manifest
 from pmqbench.jobs import Made, write_manifest
 from pmqbench.quantization.packing import load_codes, save_packed
 from pmqbench.refinement.base import refiner_of
@@ -27,11 +28,11 @@ def main(job: Any) -> None:
     packed = start / "packed.safetensors"
     calibration, counts = draw(family, plan, method.calibration_samples, seed)
     inputs = {"start": start / family.weights_file, "packed": packed, **weights_of(family, plan)}
-    quantized = read_json(start / "manifest.json")
+    quantized = read_manifest(start)
     quantizer = {"quantizer": quantized["recipe"]["quantizer"]}
     made_of = {**quantizer, "refinement": plan["recipe"], "seed": seed, "calibration_samples": counts}
-    read = [*inputs.values(), *map(Path, plan["splits"])]
-    identity = hash8([made_of, job.params.code, [sha256_file(path) for path in read]])
+    data = [read_manifest(Path(split).parent)["files"][Path(split).name] for split in plan["splits"]]
+    identity = hash8([made_of, job.params.code, [checksum(path) for path in inputs.values()], data])
     refined = refine(
         family.build(start, str(start)).to(device),
         load_codes(packed),

@@ -10,7 +10,7 @@ from pmqbench.calibration import draw, expert_of, experts_of
 from pmqbench.costs import Costs
 from pmqbench.evaluation.validation import Validation
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import write_json
+from pmqbench.integrity import write_sealed
 from pmqbench.quantization.base import quantizer_of
 from pmqbench.quantization.calibrate import quantize_model
 from pmqbench.torch_setup import start_torch
@@ -40,4 +40,4 @@ def main(job: Any) -> None:
 
         choice = choose(wanted["candidates"], values)
         costs = Costs(time.perf_counter() - started, seen, validation_labels=True)
-        write_json(path, choice | costs.stated() | {"code": job.params.code})
+        write_sealed(path, choice | costs.stated() | {"code": job.params.code})
