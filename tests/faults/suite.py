@@ -57,30 +57,53 @@ class Disturbed(Project):
     def results(self) -> Path:
         return self.work / "results"
 
-    def run_disturbed(self, script: str, action: str, *arguments: str, event: int = 1, clock: float = 1) -> tuple[int, str]:
-        """A run in which `action` happens when the job of `script` writes its n-th file; exit status and what the user sees."""
-        marker = self.work.parent / f"marker-{script}"
-        marker.unlink(missing_ok=True)
-        Path(f"{marker}.go-on").unlink(missing_ok=True)
-        self.marker = marker
-        fault = {"script": script, "event": event, "action": action, "marker": str(marker), "clock": clock}
-        variables = self.environment() | {"PMQ_TEST_FAULT": json.dumps(fault), "PYTHONPATH": str(INJECT)}
-        screen = self.work.parent / "screen.txt"
-        with screen.open("w") as file:
-            run = subprocess.Popen(
-                self.command(arguments), cwd=self.work, env=variables, start_new_session=True, stdout=file, stderr=file
+    def start_disturbed(
+        self, script: str, action: str, *arguments: str, event: int = 1, clock: float = 1, group: Path | None = None
+    ) -> subprocess.Popen:
+        """Starts a run in which `action` happens when the job of `script` writes its n-th file; the leader of a process group.
+
+        Args:
+            clock: how many times faster the job's clock goes.
+            group: the control group of the action "move to group".
+        """
+        self.screen = self.work.parent / "screen.txt"
+        before = len(list(self.work.parent.glob("marker-*")))
+        self.marker = self.work.parent / f"marker-{before}-{script}-{action}"
+        fault = {"script": script, "event": event, "action": action, "marker": str(self.marker), "clock": clock}
+        variables = self.environment() | {"PMQ_TEST_FAULT": json.dumps(fault), "PMQ_TEST_GROUP": str(group)}
+        variables["PYTHONPATH"] = str(INJECT)
+        with self.screen.open("w") as screen:
+            return subprocess.Popen(
+                self.command(arguments), cwd=self.work, env=variables, start_new_session=True, stdout=screen, stderr=screen
             )
-            code = run.wait(timeout=900)
-        assert marker.exists(), f"{script} was not disturbed:\n{screen.read_text()[-3000:]}"
-        return code, screen.read_text()
+
+    def run_disturbed(self, script: str, action: str, *arguments: str, **options) -> tuple[int, str]:
+        """A run of `start_disturbed` to its end; exit status and what the user sees."""
+        code = self.start_disturbed(script, action, *arguments, **options).wait(timeout=900)
+        screen = self.screen.read_text()
+        assert self.marker.exists(), f"{script} was not disturbed:\n{screen[-3000:]}"
+        return code, screen
+
+    def wait_until_disturbed(self) -> None:
+        """Until it has happened."""
+        end = time.monotonic() + 300
+        while not self.marker.exists():
+            assert time.monotonic() < end, self.screen.read_text()[-3000:]
+            time.sleep(0.1)
+
+    def end(self) -> None:
+        """Ends all processes of this project."""
+        for process in self.processes():
+            os.kill(process, signal.SIGKILL)
 
     def let_go(self) -> None:
-        """Lets the orphan of a killed Snakemake go on."""
-        Path(f"{self.marker}.go-on").touch()
+        """Lets the orphans of killed Snakemakes go on."""
+        for marker in self.work.parent.glob("marker-*-kill Snakemake"):
+            Path(f"{marker}.go-on").touch()
 
     def make_space(self) -> None:
         """Removes what filled the disk."""
-        (self.results / "ballast").unlink()
+        (self.results / "ballast").unlink(missing_ok=True)
 
     def processes(self) -> list[int]:
         """Ids of running processes that work in this project's folder."""
@@ -98,12 +121,19 @@ class Disturbed(Project):
         end = time.monotonic() + seconds
         while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.1)
-        for process in left:
-            os.kill(process, signal.SIGKILL)
+        self.end()
         assert not left, f"{len(left)} processes of the run are still there"
 
     def unlock(self) -> None:
         self.snakemake(*CONFIG, "--unlock")
+
+    def doctor(self, *arguments: str, code: int | None = 0) -> str:
+        """Runs `pmqbench doctor`; returns its output."""
+        command = [sys.executable, "-m", "pmqbench.cli", "doctor", *arguments]
+        variables = self.environment() | {"PYTHONPATH": str(self.source)}
+        done = subprocess.run(command, cwd=self.work, env=variables, capture_output=True, text=True)
+        assert code is None or done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     def half_written(self) -> list[Path]:
         """Temporary files that a writer left behind."""
@@ -114,7 +144,7 @@ def outcome(project: Project) -> dict[str, str]:
     """Everything of a finished run that must not depend on how it came about, by path: tables, records, models; times aside."""
     results = project.work / "results"
     found = {}
-    for path in sorted(results.rglob("*")):
+    for path in sorted(results.rglob("[!.]*")):
         name = path.relative_to(results).as_posix()
         if path.suffix == ".safetensors":
             tensors = load_file(path)
@@ -133,9 +163,3 @@ def same(project: Project, reference: dict[str, str]) -> None:
     found = outcome(project)
     assert sorted(found) == sorted(reference)
     assert [name for name in found if found[name] != reference[name]] == []
-
-
-def python(project: Project, *arguments: str) -> subprocess.CompletedProcess:
-    """Runs Python with the project's sources."""
-    variables = project.environment() | {"PYTHONPATH": str(project.source)}
-    return subprocess.run([sys.executable, *arguments], cwd=project.work, env=variables, capture_output=True, text=True)

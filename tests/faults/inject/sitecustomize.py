@@ -49,7 +49,14 @@ def out_of_memory(marker: str) -> None:
     raise MemoryError
 
 
+def move_to_group(marker: str) -> None:
+    """Moves this process into a control group that the harness has made."""
+    with open(os.path.join(os.environ["PMQ_TEST_GROUP"], "tasks"), "w") as file:
+        file.write("0")
+
+
 ACTIONS = {
+    "move to group": move_to_group,
     "kill job": lambda marker: os.kill(os.getpid(), signal.SIGKILL),
     "kill all": lambda marker: os.killpg(0, signal.SIGKILL),
     "kill Snakemake": orphaned,
