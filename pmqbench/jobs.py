@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -70,10 +71,27 @@ def show_warnings() -> None:
     logger.addHandler(_collector)
 
 
+class Stopped(SystemExit):
+    """A signal asked the process to end. An exception, since a signal alone would leave behind what is half written."""
+
+
+def stop_at_signals() -> None:
+    """From now on Ctrl-C, `kill`, a closed terminal and a cluster's time limit raise Stopped; a second signal ends at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Stopped(signal.Signals(number).name)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
+
+
 def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
     """Runs a script's `main(snakemake)` with logging into the rule's log file; the project's warnings also go to stderr.
 
-    A PMQError ends the job with its message alone, on stderr and in the log; any other exception with its traceback too.
+    A PMQError ends the job with its message alone, on stderr and in the log, and so does a signal; any other exception with its
+    traceback too.
     """
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -84,12 +102,16 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
     show_warnings()
     logger.info("%s %s", snakemake.rule, dict(snakemake.wildcards))
     started = time.perf_counter()
+    stop_at_signals()
     try:
         verify(read_whole(snakemake), snakemake.threads)
         main(snakemake)
     except PMQError as error:
         logger.error("%s", error)
         sys.exit(f"error in {snakemake.rule}: {error}")
+    except Stopped as signalled:
+        logger.error("stopped by %s; the next run goes on from here.", signalled)
+        sys.exit(f"{snakemake.rule}: stopped by {signalled}")
     except Exception:
         logger.exception("unexpected error")
         raise
