@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
+import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pmqbench.checkpoints import check_finite
 from pmqbench.costs import Costs
 from pmqbench.errors import PMQError
+from pmqbench.exhausted import explained
+from pmqbench.heartbeat import heartbeat
 from pmqbench.integrity import TENSORS, checksum, verify
 from pmqbench.integrity import write_manifest as write_sealed_manifest
+from pmqbench.machine import kills_for_memory
 from pmqbench.provenance import peak_memory_mb, provenance
 
 logger = logging.getLogger("pmqbench")
+
+BEGAN = "on %s, %s threads, %s MB of memory asked for; %s kills for memory there before"
+"""How a job's log begins, which `workflow/failures.py` reads."""
 
 
 @dataclass(frozen=True)
@@ -73,27 +81,53 @@ def show_warnings() -> None:
 def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
     """Runs a script's `main(snakemake)` with logging into the rule's log file; the project's warnings also go to stderr.
 
-    A PMQError ends the job with its message alone, on stderr and in the log; any other exception with its traceback too.
+    What the job reads is verified first. A PMQError, and what libraries raise when memory or disk run out, ends the job with a
+    message alone, on stderr and in the log; any other exception with its traceback too.
     """
-    log = Path(snakemake.log[0])
+    resources = getattr(snakemake, "resources", {})
+    try:
+        log_to(Path(snakemake.log[0]))
+        logger.info("%s %s", snakemake.rule, dict(snakemake.wildcards))
+        logger.info(BEGAN, platform.node(), snakemake.threads, resources.get("mem_mb", "no"), kills_for_memory())
+        signal.signal(signal.SIGTERM, _end)
+        started = time.perf_counter()
+        with heartbeat():
+            verify(read_whole(snakemake), snakemake.threads)
+            main(snakemake)
+    except PMQError as error:
+        _fail(snakemake.rule, error)
+    except Exception as error:
+        if known := explained(error, resources.get("mem_mb")):
+            logger.info("raised as", exc_info=True)
+            _fail(snakemake.rule, known)
+        logger.exception("unexpected error")
+        raise
+    except KeyboardInterrupt:
+        logger.error("interrupted from the keyboard, or with the run that it belongs to; the next run does it again.")
+        raise
+    logger.info("done in %.1f s, peak memory %.0f MB", time.perf_counter() - started, peak_memory_mb())
+
+
+def log_to(log: Path) -> None:
+    """From now on all that is logged goes to a file, which begins anew, and the project's warnings to stderr too."""
     log.parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
         filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
+    logging.raiseExceptions = False  # on a full disk every line would print a traceback
     logging.captureWarnings(True)
     show_warnings()
-    logger.info("%s %s", snakemake.rule, dict(snakemake.wildcards))
-    started = time.perf_counter()
-    try:
-        verify(read_whole(snakemake), snakemake.threads)
-        main(snakemake)
-    except PMQError as error:
-        logger.error("%s", error)
-        sys.exit(f"error in {snakemake.rule}: {error}")
-    except Exception:
-        logger.exception("unexpected error")
-        raise
-    logger.info("done in %.1f s, peak memory %.0f MB", time.perf_counter() - started, peak_memory_mb())
+
+
+def _fail(rule: str, error: PMQError) -> NoReturn:
+    logger.error("%s", error)
+    sys.exit(f"error in {rule}: {error}")
+
+
+def _end(signal_number: int, frame: Any) -> NoReturn:
+    """Ends a job that a scheduler ends, so that what it was writing is removed; it has some seconds for that."""
+    logger.error("ended from outside (SIGTERM), as by a time limit or a shutdown; the next run does it again.")
+    sys.exit(128 + signal_number)
 
 
 def read_whole(snakemake: Any) -> list[str]:
