@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pmqbench.checkpoints import check_finite
 from pmqbench.costs import Costs
@@ -78,33 +78,51 @@ def show_warnings() -> None:
     logger.addHandler(_collector)
 
 
+class Stopped(SystemExit):
+    """A signal asked the process to end. An exception, since a signal alone would leave behind what is half written."""
+
+
+def stop_at_signals() -> None:
+    """From now on Ctrl-C, `kill`, a closed terminal and a cluster's time limit raise Stopped; a second signal ends at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Stopped(signal.Signals(number).name)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
+
+
 def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
     """Runs a script's `main(snakemake)` with logging into the rule's log file; the project's warnings also go to stderr.
 
-    What the job reads is verified first. A PMQError, and what libraries raise when memory or disk run out, ends the job with a
-    message alone, on stderr and in the log; any other exception with its traceback too.
+    What the job reads is verified first. A PMQError, a signal, and what libraries raise when memory or disk run out end the job
+    with a message alone, on stderr and in the log; any other exception with its traceback too.
     """
-    resources = getattr(snakemake, "resources", {})
+    asked_mb = getattr(snakemake, "resources", {}).get("mem_mb")
     try:
         log_to(Path(snakemake.log[0]))
         logger.info("%s %s", snakemake.rule, dict(snakemake.wildcards))
-        logger.info(BEGAN, platform.node(), snakemake.threads, resources.get("mem_mb", "no"), kills_for_memory())
-        signal.signal(signal.SIGTERM, _end)
+        logger.info(BEGAN, platform.node(), snakemake.threads, asked_mb or "no", kills_for_memory())
         started = time.perf_counter()
+        stop_at_signals()
         with heartbeat():
             verify(read_whole(snakemake), snakemake.threads)
             main(snakemake)
     except PMQError as error:
-        _fail(snakemake.rule, error)
+        logger.error("%s", error)
+        sys.exit(f"error in {snakemake.rule}: {error}")
+    except Stopped as signalled:
+        logger.error("stopped by %s; the next run goes on from here.", signalled)
+        sys.exit(f"{snakemake.rule}: stopped by {signalled}")
     except Exception as error:
-        if known := explained(error, resources.get("mem_mb")):
-            logger.info("raised as", exc_info=True)
-            _fail(snakemake.rule, known)
-        logger.exception("unexpected error")
-        raise
-    except KeyboardInterrupt:
-        logger.error("interrupted from the keyboard, or with the run that it belongs to; the next run does it again.")
-        raise
+        if (known := explained(error, asked_mb)) is None:
+            logger.exception("unexpected error")
+            raise
+        logger.info("raised as", exc_info=True)
+        logger.error("%s", known)
+        sys.exit(f"error in {snakemake.rule}: {known}")
     logger.info("done in %.1f s, peak memory %.0f MB", time.perf_counter() - started, peak_memory_mb())
 
 
@@ -117,17 +135,6 @@ def log_to(log: Path) -> None:
     logging.raiseExceptions = False  # on a full disk every line would print a traceback
     logging.captureWarnings(True)
     show_warnings()
-
-
-def _fail(rule: str, error: PMQError) -> NoReturn:
-    logger.error("%s", error)
-    sys.exit(f"error in {rule}: {error}")
-
-
-def _end(signal_number: int, frame: Any) -> NoReturn:
-    """Ends a job that a scheduler ends, so that what it was writing is removed; it has some seconds for that."""
-    logger.error("ended from outside (SIGTERM), as by a time limit or a shutdown; the next run does it again.")
-    sys.exit(128 + signal_number)
 
 
 def read_whole(snakemake: Any) -> list[str]:

@@ -37,12 +37,14 @@ def failed(tmp_path):
             resources={"mem_mb": 4000},
         )
         root = logging.getLogger()
-        handlers, level, end = list(root.handlers), root.level, signal.getsignal(signal.SIGTERM)
+        handlers, level = list(root.handlers), root.level
+        signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
             with pytest.raises((SystemExit, RuntimeError)):
                 run_job(function, job)
         finally:
-            signal.signal(signal.SIGTERM, end)
+            for number, handler in signals.items():
+                signal.signal(number, handler)
             logging.captureWarnings(False)
             logging.raiseExceptions = True
             root.handlers = handlers
