@@ -28,6 +28,7 @@ PLUMBING = {
     "files": "writes files whole or not at all; another hash in it names other folders, which shows by itself",
     "jobs": "log file, messages, manifests",
     "options": "checks configs; the options that come out stand in the artefact's id",
+    "processes": "starts the processes of a job; what comes of their work together is in `distributed`",
     "plugins": "finds packages of others, whose modules the stage's own code names",
     "provenance": "tells of numbers and changes none",
     "registry": "finds a method's module, which the stage's own code names",

@@ -243,6 +243,7 @@ class Suite:
         seeds: calibration seeds.
         targets: "default", "full", ... -> what they compare.
         evaluation_batch, calibration_batch: examples per forward pass.
+        processes: over how many a job on calibration samples spreads its tasks.
         batch_jobs: whether one job does all seeds and tasks of a recipe.
         reference: display name of the quantizer that reports compare the others with.
         strict: whether an expert that differs from its published number stops the suite.
@@ -260,6 +261,7 @@ class Suite:
     targets: Mapping[str, Target]
     evaluation_batch: int
     calibration_batch: int
+    processes: int
     batch_jobs: bool
     reference: str
     strict: bool
