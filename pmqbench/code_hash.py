@@ -26,6 +26,7 @@ PLUMBING = {
     "costs": "tells of numbers and changes none",
     "errors": "classes and wording of messages",
     "files": "writes files whole or not at all; another hash in it names other folders, which shows by itself",
+    "integrity": "refuses damaged files and changes no number",
     "jobs": "log file, messages, manifests",
     "options": "checks configs; the options that come out stand in the artefact's id",
     "processes": "starts the processes of a job; what comes of their work together is in `distributed`",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pmqbench.checkpoints import check_finite
 from pmqbench.costs import Costs
 from pmqbench.errors import PMQError
-from pmqbench.files import sha256_file, write_json
+from pmqbench.integrity import TENSORS, checksum, verify
+from pmqbench.integrity import write_manifest as write_sealed_manifest
 from pmqbench.provenance import peak_memory_mb, provenance
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
     logger.info("%s %s", snakemake.rule, dict(snakemake.wildcards))
     started = time.perf_counter()
     try:
+        verify(read_whole(snakemake), snakemake.threads)
         main(snakemake)
     except PMQError as error:
         logger.error("%s", error)
@@ -109,6 +111,12 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
         logger.exception("unexpected error")
         raise
     logger.info("done in %.1f s, peak memory %.0f MB", time.perf_counter() - started, peak_memory_mb())
+
+
+def read_whole(snakemake: Any) -> list[str]:
+    """The files that a job reads, but for splits of images that calibration draws from: it checks those that it draws."""
+    drawn = {path for path in snakemake.params.get("plan", {}).get("splits", ()) if path.endswith(TENSORS)}
+    return [path for path in snakemake.input if path not in drawn]
 
 
 def device_name(device: str) -> str:
@@ -121,14 +129,14 @@ def device_name(device: str) -> str:
 
 
 def write_manifest(job: Any, folder: Path, made: Made) -> None:
-    """Writes `folder`/manifest.json: what made the model, its size, what it cost, and what the job warned of."""
-    checksums = {name: sha256_file(path) for name, path in made.inputs.items()}
+    """Writes `folder`/manifest.json: what made the model, its size and files, what it cost, and what the job warned of."""
+    checksums = {name: checksum(path) for name, path in made.inputs.items()}
     origin = provenance(made.recipe, checksums, job.params.code, device_name(made.device), job.threads)
     origin["processes"] = made.processes
     seconds = round(time.perf_counter() - made.started, 3)
     own = {"size_bytes": made.size_bytes, "seconds": seconds, "peak_memory_mb": peak_memory_mb()}
     costs = {} if made.costs is None else (made.costs + Costs(seconds)).stated()
-    write_json(folder / "manifest.json", {**origin, **own, **costs, "warnings": taken_warnings()})
+    write_sealed_manifest(folder, {**origin, **own, **costs, "warnings": taken_warnings()})
 
 
 def finish_model(job: Any, family: Any, folder: Path, made: Made, label: str) -> None:

@@ -5,6 +5,7 @@ rule tune_scaling:
         base=LAYOUT.base_files(),
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("validation"),
+        manifests=LAYOUT.data_manifests(),
         gate=ancient(REPORTS.gates_before_merging()),
     output:
         f"{MERGED}/{{merge}}/tuning.json",
@@ -51,6 +52,7 @@ rule calibrate_merge:
         base=LAYOUT.base_files(),
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
+        manifests=LAYOUT.data_manifests(),
         gate=ancient(REPORTS.gates_before_merging()),
     output:
         LAYOUT.model_files(f"{MERGED}/{{merge}}"),

@@ -17,7 +17,7 @@ from pmqbench.workflow.stages import Stages, code_of
 from pmqbench.workflow.training_seeds import TrainingSeeds
 
 LAYOUT = Layout(SUITE)
-STAGES = Stages(LAYOUT, code_of)
+STAGES = Stages(LAYOUT, code_of, in_job=not workflow.is_main_process)
 QUANTIZATIONS = Quantizations(STAGES)
 EVALUATION = Evaluations(QUANTIZATIONS)
 REPORTS = Reports(LAYOUT)

@@ -29,6 +29,7 @@ use rule quantize_model as calibrate_model with:
         tuning=QUANTIZATIONS.tuning_files,
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
+        manifests=LAYOUT.data_manifests(),
         base=LAYOUT.base_files(),
     output:
         LAYOUT.quantized_files(f"{QUANTIZED}/{{quantized}}/seed-{{seed}}"),
@@ -58,6 +59,7 @@ rule tune_quantizer:
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
         validation=LAYOUT.split_files("validation"),
+        manifests=LAYOUT.data_manifests(),
         base=LAYOUT.base_files(),
     output:
         f"{QUANTIZED}/{{quantized}}/tuning.json",
@@ -88,6 +90,7 @@ for BATCH in QUANTIZATIONS.batches:
             tuning=QUANTIZATIONS.batch_tuning_files(BATCH),
             experts=LAYOUT.expert_files(),
             data=LAYOUT.split_files("train"),
+            manifests=LAYOUT.data_manifests(),
             base=LAYOUT.base_files(),
         output:
             QUANTIZATIONS.seed_files(BATCH),
@@ -118,6 +121,7 @@ for BATCH in QUANTIZATIONS.tuning_batches:
             experts=LAYOUT.expert_files(),
             data=LAYOUT.split_files("train"),
             validation=LAYOUT.split_files("validation"),
+            manifests=LAYOUT.data_manifests(),
             base=LAYOUT.base_files(),
         output:
             QUANTIZATIONS.choices(BATCH),
@@ -142,6 +146,7 @@ rule refine_model:
         start=QUANTIZATIONS.start_files,
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
+        manifests=LAYOUT.data_manifests(),
         base=LAYOUT.base_files(),
     output:
         LAYOUT.refined_files(f"{QUANTIZED}/{{quantized}}/seed-{{seed}}"),

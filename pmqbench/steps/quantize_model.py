@@ -10,7 +10,8 @@ from pmqbench.calibration import draw, expert_of, experts_of, weights_of
 from pmqbench.costs import Costs
 from pmqbench.distributed import World
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import read_json, write_json
+from pmqbench.files import write_json
+from pmqbench.integrity import read_manifest, read_sealed
 from pmqbench.jobs import Made, bring_warnings, write_manifest
 from pmqbench.processes import run_spread
 from pmqbench.quantization.base import quantizer_of
@@ -32,9 +33,9 @@ def quantize(job: Any, world: World) -> None:
     merged, experts = Path(plan["merged"]), experts_of(family, plan, device)
     base = expert_of(family, Path(plan["base"]), "base", device) if experts else None
     inputs = {"merged": merged / family.weights_file, **weights_of(family, plan)}
-    before = Costs.from_manifest(read_json(merged / "manifest.json"))
+    before = Costs.from_manifest(read_manifest(merged))
     for wanted in plan["recipes"]:
-        recipe, choice = dict(wanted["recipe"]), read_json(wanted["tuning"]) if wanted["tuning"] else {"chosen": {}}
+        recipe, choice = dict(wanted["recipe"]), read_sealed(wanted["tuning"]) if wanted["tuning"] else {"chosen": {}}
         recipe["options"] = recipe["options"] | choice["chosen"]
         method = quantizer_of(recipe)
         costs = before + Costs.from_manifest(choice)

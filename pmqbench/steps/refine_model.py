@@ -10,7 +10,8 @@ from pmqbench.calibration import draw, experts_of, weights_of
 from pmqbench.costs import Costs
 from pmqbench.distributed import World
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import hash8, read_json, sha256_file, write_json
+from pmqbench.files import hash8, write_json
+from pmqbench.integrity import checksum, read_manifest
 from pmqbench.jobs import Made, bring_warnings, write_manifest
 from pmqbench.processes import run_spread
 from pmqbench.quantization.packing import load_codes, save_packed
@@ -34,11 +35,12 @@ def refine_start(job: Any, world: World) -> None:
     packed = start / "packed.safetensors"
     calibration, counts = draw(family, plan, method.calibration_samples, seed, world)
     inputs = {"start": start / family.weights_file, "packed": packed, **weights_of(family, plan)}
-    quantized = read_json(start / "manifest.json")
+    quantized = read_manifest(start)
     quantizer = {"quantizer": quantized["recipe"]["quantizer"]}
     made_of = {**quantizer, "refinement": plan["recipe"], "seed": seed, "calibration_samples": counts}
-    read = [*inputs.values(), *map(Path, plan["splits"])]
-    identity = hash8([made_of, job.params.code, [sha256_file(path) for path in read]])
+    data = [read_manifest(Path(split).parent)["files"][Path(split).name] for split in plan["splits"]]
+    read = [checksum(path) for path in inputs.values()] if world.is_main else []  # the one that keeps the state
+    identity = hash8([made_of, job.params.code, read, data])
     refined = refine(
         family.build(start, str(start)).to(device),
         load_codes(packed),

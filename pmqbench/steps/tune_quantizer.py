@@ -11,7 +11,7 @@ from pmqbench.costs import Costs
 from pmqbench.distributed import World
 from pmqbench.evaluation.validation import Validation
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import write_json
+from pmqbench.integrity import write_sealed
 from pmqbench.jobs import bring_warnings
 from pmqbench.processes import run_spread
 from pmqbench.quantization.base import quantizer_of
@@ -53,4 +53,4 @@ def tune(job: Any, world: World) -> None:
         if not world.is_main:
             continue
         costs = Costs(time.perf_counter() - started, seen, validation_labels=True)
-        write_json(path, choice | costs.stated() | {"code": job.params.code})
+        write_sealed(path, choice | costs.stated() | {"code": job.params.code})
