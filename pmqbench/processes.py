@@ -95,7 +95,7 @@ def _devices(size: int) -> list[str]:
 
 def _start(folder: Path, rank: int, devices: list[str]) -> subprocess.Popen:
     """A process that runs `main` with this one's packages, beside it; it sees its own GPU alone."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     if devices:
         environment["CUDA_VISIBLE_DEVICES"] = devices[rank]
     command = [sys.executable, "-P", "-m", "pmqbench.processes", str(folder), str(rank)]

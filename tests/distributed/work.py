@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from pmqbench.distributed import World
-from pmqbench.errors import NumericalError
 from pmqbench.jobs import bring_warnings
 from pmqbench.merging.featcal import FeatCal
 from pmqbench.merging.lot import Lot
@@ -49,11 +44,6 @@ METHODS = {
 }
 found: dict[str, Any] = {}
 """What came out in this process, by name."""
-
-
-def job(processes: int, **plan: Any) -> SimpleNamespace:
-    """A job of two threads."""
-    return SimpleNamespace(params=SimpleNamespace(plan={"processes": processes, **plan}, code=""), output=[], threads=2)
 
 
 def everything(job: Any, world: World) -> None:
@@ -97,17 +87,3 @@ def distil(folder: Path, world: World) -> None:
     finally:
         state.SAVE_SECONDS, Training.descend = seconds, descend
     found["resumed"] = refined(folder / "state.pt")
-
-
-def fail(job: Any, world: World) -> None:
-    """The last process fails in some way, while the others wait for it."""
-    how = job.params.plan["how"]
-    if world.rank == world.size - 1:
-        if how == "error":
-            raise NumericalError("the inputs hold NaN.", where="task b", remedy="Check them.")
-        if how == "bug":
-            raise ZeroDivisionError("nothing to divide by")
-        os.kill(os.getpid(), signal.SIGKILL)
-    if how == "unnoticed":
-        time.sleep(60)
-    world.broadcast(None, world.size - 1)
