@@ -243,6 +243,7 @@ class Suite:
         seeds: calibration seeds.
         targets: "default", "full", ... -> what they compare.
         evaluation_batch, calibration_batch: examples per forward pass.
+        processes: over how many a job on calibration samples spreads its tasks.
         batch_jobs: whether one job does all seeds and tasks of a recipe.
         job_threads: threads of a job on a cluster, where jobs are not batched.
         job_gpus: devices that a job which runs models asks for, where jobs are not batched.
@@ -262,6 +263,7 @@ class Suite:
     targets: Mapping[str, Target]
     evaluation_batch: int
     calibration_batch: int
+    processes: int
     batch_jobs: bool
     job_threads: int
     job_gpus: int
