@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 
 EVENTS = {"os.rename": 1, "shutil.copyfile": 1}  # where the target is among an event's arguments
@@ -30,19 +31,24 @@ def orphaned(marker: str) -> None:
 
 
 def fill_the_disk(marker: str) -> None:
-    """Fills the file system of the results; the project's own writes are not counted, since this is no rename."""
-    with open("results/ballast", "wb", buffering=0) as file:
+    """Fills the file system of the results, and what becomes free on it as long as this job runs."""
+    ballast = open("results/ballast", "wb", buffering=0)
+
+    def fill(size: int) -> None:
         try:
             while True:
-                file.write(bytes(1 << 20))
+                ballast.write(bytes(size))
         except OSError:
             pass
-    with open("results/ballast", "ab", buffering=0) as file:  # the last pages
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
+
+    def keep_full() -> None:
+        while True:
+            fill(4096)
+            time.sleep(0.02)
+
+    fill(1 << 20)
+    fill(4096)
+    threading.Thread(target=keep_full, daemon=True).start()
 
 
 def out_of_memory(marker: str) -> None:
