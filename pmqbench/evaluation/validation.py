@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pmqbench.evaluation.base import PROTOCOLS, Assets
+from pmqbench.heartbeat import each
 
 
 @dataclass(frozen=True)
@@ -40,5 +41,5 @@ class Validation:
             task["name"]: self._protocol.evaluate(
                 model, examples, task["metric"], size, self.device, f"{label}, task {task['name']}"
             ).value
-            for examples, task in self._splits
+            for examples, task in each(self._splits, "tasks")
         }

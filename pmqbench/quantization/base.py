@@ -102,7 +102,6 @@ class Quantizer(ABC):
         model: BlockModel,
         calibration: Mapping[str, Sequence[Any]],
         experts: Mapping[str, Expert],
-        progress: bool,
         base: Expert | None,
     ) -> Quantizer:
         """The method that quantizes `model`: itself, or one that looked at the model first; arguments of `quantize_model`."""
