@@ -32,6 +32,7 @@ PLUMBING = {
     "jobs": "log file, messages, manifests",
     "machine": "tells of memory and space and changes no number",
     "options": "checks configs; the options that come out stand in the artefact's id",
+    "processes": "starts the processes of a job; what comes of their work together is in `distributed`",
     "plugins": "finds packages of others, whose modules the stage's own code names",
     "provenance": "tells of numbers and changes none",
     "registry": "finds a method's module, which the stage's own code names",
