@@ -32,12 +32,12 @@ def orphaned(marker: str) -> None:
 
 def fill_the_disk(marker: str) -> None:
     """Fills the file system of the results, and what becomes free on it as long as this job runs."""
-    ballast = open("results/ballast", "wb", buffering=0)
+    ballast = os.open("results/ballast", os.O_WRONLY | os.O_CREAT)
 
     def fill(size: int) -> None:
         try:
             while True:
-                ballast.write(bytes(size))
+                os.write(ballast, bytes(size))
         except OSError:
             pass
 
