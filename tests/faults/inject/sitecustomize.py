@@ -23,6 +23,12 @@ def suite() -> int:
     return os.getpgid(0)
 
 
+def send(number: int, target: int) -> None:
+    """Sends a signal to a process or, negative, a group; whoever gets it has time to act before this job goes on."""
+    os.kill(target, number)
+    time.sleep(2)
+
+
 def orphaned(marker: str) -> None:
     """Kills Snakemake alone; this job lives on, and goes on when the harness says so."""
     os.kill(suite(), signal.SIGKILL)
@@ -68,10 +74,11 @@ ACTIONS = {
     "kill Snakemake": orphaned,
     "fill the disk": fill_the_disk,
     "out of memory": out_of_memory,
-    "SIGINT to Snakemake": lambda marker: (os.kill(suite(), signal.SIGINT), time.sleep(2)),
-    "SIGTERM to Snakemake": lambda marker: (os.kill(suite(), signal.SIGTERM), time.sleep(2)),
-    "SIGINT to all": lambda marker: (os.killpg(0, signal.SIGINT), time.sleep(2)),
-    "SIGTERM to all": lambda marker: (os.killpg(0, signal.SIGTERM), time.sleep(2)),
+    "SIGINT to Snakemake": lambda marker: send(signal.SIGINT, suite()),
+    "SIGTERM to Snakemake": lambda marker: send(signal.SIGTERM, suite()),
+    "SIGINT to all": lambda marker: send(signal.SIGINT, -suite()),
+    "SIGTERM to all": lambda marker: send(signal.SIGTERM, -suite()),
+    "SIGHUP to all": lambda marker: send(signal.SIGHUP, -suite()),
     "SIGSTOP to all": lambda marker: os.killpg(0, signal.SIGSTOP),
 }
 
