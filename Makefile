@@ -18,7 +18,7 @@ FOLDER = $(BIN)/python -m pmqbench.workflow $(CONFIG) "$(TARGET)"
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := run
-.PHONY: run show estimate unlock test test-faults test-cluster test-fuzz test-gpu lint report leaderboard submit readme export ui clean help install
+.PHONY: run show estimate unlock doctor test test-faults test-cluster test-fuzz test-gpu lint report leaderboard submit readme export ui clean help install
 
 run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full, ablations, seeds or methods for more
 	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(wildcard config/*.yaml))"; exit 2; }
@@ -35,6 +35,9 @@ unlock: install  ## Release the lock that a killed run left on the results; what
 
 estimate: install  ## What SUITE costs before it is run: jobs, time, memory, disk, downloads; TARGET as for run
 	@$(BIN)/python -m pmqbench.cli estimate $(CONFIG) --target $(TARGET)
+
+doctor: install  ## Explain the state of results/ and the way out of it; DOCTOR=--remove deletes what is damaged or orphaned
+	@$(BIN)/python -m pmqbench.cli doctor --config $(CONFIG) $(DOCTOR)
 
 report: install  ## Write SUITE's report.html again, Snakemake's page of how it all came about
 	report=$$($(FOLDER)) && $(call RUN,$(TARGET)) --report $$report/report.html
