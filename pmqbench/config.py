@@ -75,6 +75,8 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
         calibration_batch=config["calibration"]["batch_size"],
         processes=_processes(config["processes"], tasks),
         batch_jobs=config["batch_jobs"],
+        job_threads=config["job_threads"],
+        job_gpus=config["job_gpus"],
         reference=_reference(config),
         strict=_strict(config),
         sources={key: config[key] for key in ("base", "experts")},

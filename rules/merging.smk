@@ -16,6 +16,8 @@ rule tune_scaling:
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.merge_tuning_work, JOB_THREADS),
     params:
         plan=STAGES.tuning_plan,
         code=STAGES.tuning_code,
@@ -40,6 +42,8 @@ rule merge_experts:
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.merge_work, JOB_THREADS),
     params:
         plan=STAGES.merge_plan,
         code=STAGES.merge_code,
@@ -65,6 +69,8 @@ rule calibrate_merge:
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.merge_work, JOB_THREADS),
     params:
         plan=STAGES.merge_plan,
         code=STAGES.merge_code,

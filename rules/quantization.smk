@@ -16,6 +16,8 @@ rule quantize_model:
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.quantizer_work, JOB_THREADS),
     params:
         plan=QUANTIZATIONS.quantizer_plan,
         code=QUANTIZATIONS.quantized_code,
@@ -72,6 +74,8 @@ rule tune_quantizer:
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.quantizer_tuning_work, JOB_THREADS),
     params:
         plan=QUANTIZATIONS.tuning_plan,
         code=QUANTIZATIONS.tuning_code,
@@ -103,6 +107,8 @@ for BATCH in QUANTIZATIONS.batches:
         conda:
             "../envs/pmqbench.yaml"
         threads: JOB_THREADS
+        resources:
+            **RESOURCES.of(RESOURCES.batch_work(BATCH), JOB_THREADS),
         params:
             plan=QUANTIZATIONS.batch_plan(BATCH),
             code=QUANTIZATIONS.quantizer_code(BATCH.recipes[0]),
@@ -134,6 +140,8 @@ for BATCH in QUANTIZATIONS.tuning_batches:
         conda:
             "../envs/pmqbench.yaml"
         threads: JOB_THREADS
+        resources:
+            **RESOURCES.of(RESOURCES.batch_tuning_work(BATCH), JOB_THREADS),
         params:
             plan=QUANTIZATIONS.batch_tuning_plan(BATCH),
             code=QUANTIZATIONS.choice_code(BATCH.recipes[0]),
@@ -159,6 +167,8 @@ rule refine_model:
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.refinement_work, JOB_THREADS),
     params:
         plan=QUANTIZATIONS.refine_plan,
         code=QUANTIZATIONS.refine_code,

@@ -169,4 +169,4 @@ def read_table(path: str | Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
     except (OSError, ValueError) as error:  # pyarrow's errors are both
-        raise DataError(f"the table cannot be read ({error}).", where=str(path), remedy="Delete it and run again.") from error
+        raise DataError(f"cannot be read ({error}).", where=str(path), remedy="Delete it and run again.") from error
