@@ -1,7 +1,7 @@
 """What several processes gain on one machine, one job after the other: `python -m benchmarks.distributed`.
 
-E-PMQ and distillation on models of the suites' real shapes (`--model`), in one process with all threads, in one with the threads
-that each of several has, and in `--processes`, which share them. Times are of the work alone: not of imports, reading and
+E-PMQ and distillation on models of the suites' real shapes (`--model`): in one process with all threads, in one with those
+that each of several has, in `--processes` that share them. Times are of the work alone: not of imports, reading and
 start. Ratios of one call compare; seconds of two calls on a shared machine do not.
 
     python -m benchmarks.distributed                                       # a block of B/32, 4 experts, 64 samples each
