@@ -18,7 +18,7 @@ from pmqbench.torch_setup import start_torch
 
 def main(job: Any) -> None:
     """Merges base and experts by a recipe that sees unlabelled samples of every task."""
-    started, device = time.perf_counter(), start_torch(job.threads)
+    started, device = time.perf_counter(), start_torch(job.threads, job.resources.get("gpu", 1))
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     method = merger_of(plan["recipe"])

@@ -19,7 +19,7 @@ from pmqbench.torch_setup import start_torch
 
 def main(job: Any) -> None:
     """Quantizes a merged model: one folder per calibration seed, or one if the method needs no data."""
-    device = start_torch(job.threads)
+    device = start_torch(job.threads, job.resources.get("gpu", 1))
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     merged, experts = Path(plan["merged"]), experts_of(family, plan, device)

@@ -19,7 +19,7 @@ from pmqbench.torch_setup import start_torch
 
 def main(job: Any) -> None:
     """Refines a quantized model with its experts as teachers. A job that was stopped goes on where it was."""
-    started, device = time.perf_counter(), start_torch(job.threads)
+    started, device = time.perf_counter(), start_torch(job.threads, job.resources.get("gpu", 1))
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     method = refiner_of(plan["recipe"])

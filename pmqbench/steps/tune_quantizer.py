@@ -21,7 +21,7 @@ SEED = 0  # of the draw that all candidates see; models of every calibration see
 
 def main(job: Any) -> None:
     """Chooses options of a quantizer on the validation splits of all tasks, with one draw of calibration samples."""
-    device = start_torch(job.threads)
+    device = start_torch(job.threads, job.resources.get("gpu", 1))
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     merged, experts = Path(plan["merged"]), experts_of(family, plan, device)
