@@ -37,6 +37,10 @@ class NumericalError(PMQError):
     """NaN or Inf where numbers should be, or a matrix that cannot be factorised."""
 
 
+class ResourceError(PMQError):
+    """The machine has not what the work needs: memory, space on disk, the right to write."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """'Did you mean "x"?' for a near miss, else the list of what is known."""
     known = sorted(map(str, known))

@@ -7,7 +7,7 @@ its records are collected (`reporting/collect.py`).
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import hypot
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 
 from pmqbench.costs import Costs
 from pmqbench.errors import DataError
-from pmqbench.files import read_json, write_json
+from pmqbench.integrity import read_sealed, write_sealed
 
 KINDS = ("base", "expert", "merged", "quantized")
 
@@ -97,16 +97,15 @@ def pack_outcomes(correct: np.ndarray) -> str:
 
 
 def write_record(path: str | Path, record: Record) -> None:
-    """Writes a record whole or not at all."""
-    write_json(path, asdict(record))
+    """Writes a record whole or not at all, with the checksum of its content."""
+    write_sealed(path, asdict(record))
 
 
 def read_record(path: str | Path) -> Record:
-    """Reads a record; DataError names the file and what is missing or foreign in it."""
-    value = read_json(path)
+    """Reads a record; DataError names the file and what is missing, foreign or damaged in it."""
+    value = read_sealed(path)
     expected = {entry.name for entry in fields(Record)}
-    if not isinstance(value, Mapping) or set(value) != expected:
-        odd = sorted(set(value) ^ expected) if isinstance(value, Mapping) else type(value).__name__
-        what = f"not a result record of this version (keys: {odd})."
+    if set(value) != expected:
+        what = f"not a result record of this version (keys: {sorted(set(value) ^ expected)})."
         raise DataError(what, where=str(path), remedy="Delete it and run again.")
     return Record(**value | {"costs": Costs(**value["costs"])})

@@ -16,6 +16,8 @@ rule quantize_model:
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.quantizer_work, JOB_THREADS),
     params:
         plan=QUANTIZATIONS.quantizer_plan,
         code=QUANTIZATIONS.quantized_code,
@@ -29,6 +31,7 @@ use rule quantize_model as calibrate_model with:
         tuning=QUANTIZATIONS.tuning_files,
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
+        manifests=LAYOUT.data_manifests(),
         base=LAYOUT.base_files(),
     output:
         LAYOUT.quantized_files(f"{QUANTIZED}/{{quantized}}/seed-{{seed}}"),
@@ -58,6 +61,7 @@ rule tune_quantizer:
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
         validation=LAYOUT.split_files("validation"),
+        manifests=LAYOUT.data_manifests(),
         base=LAYOUT.base_files(),
     output:
         f"{QUANTIZED}/{{quantized}}/tuning.json",
@@ -70,6 +74,8 @@ rule tune_quantizer:
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.quantizer_tuning_work, JOB_THREADS),
     params:
         plan=QUANTIZATIONS.tuning_plan,
         code=QUANTIZATIONS.tuning_code,
@@ -88,6 +94,7 @@ for BATCH in QUANTIZATIONS.batches:
             tuning=QUANTIZATIONS.batch_tuning_files(BATCH),
             experts=LAYOUT.expert_files(),
             data=LAYOUT.split_files("train"),
+            manifests=LAYOUT.data_manifests(),
             base=LAYOUT.base_files(),
         output:
             QUANTIZATIONS.seed_files(BATCH),
@@ -100,6 +107,8 @@ for BATCH in QUANTIZATIONS.batches:
         conda:
             "../envs/pmqbench.yaml"
         threads: JOB_THREADS
+        resources:
+            **RESOURCES.of(RESOURCES.batch_work(BATCH), JOB_THREADS),
         params:
             plan=QUANTIZATIONS.batch_plan(BATCH),
             code=QUANTIZATIONS.quantizer_code(BATCH.recipes[0]),
@@ -118,6 +127,7 @@ for BATCH in QUANTIZATIONS.tuning_batches:
             experts=LAYOUT.expert_files(),
             data=LAYOUT.split_files("train"),
             validation=LAYOUT.split_files("validation"),
+            manifests=LAYOUT.data_manifests(),
             base=LAYOUT.base_files(),
         output:
             QUANTIZATIONS.choices(BATCH),
@@ -130,6 +140,8 @@ for BATCH in QUANTIZATIONS.tuning_batches:
         conda:
             "../envs/pmqbench.yaml"
         threads: JOB_THREADS
+        resources:
+            **RESOURCES.of(RESOURCES.batch_tuning_work(BATCH), JOB_THREADS),
         params:
             plan=QUANTIZATIONS.batch_tuning_plan(BATCH),
             code=QUANTIZATIONS.choice_code(BATCH.recipes[0]),
@@ -142,6 +154,7 @@ rule refine_model:
         start=QUANTIZATIONS.start_files,
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
+        manifests=LAYOUT.data_manifests(),
         base=LAYOUT.base_files(),
     output:
         LAYOUT.refined_files(f"{QUANTIZED}/{{quantized}}/seed-{{seed}}"),
@@ -154,6 +167,8 @@ rule refine_model:
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.refinement_work, JOB_THREADS),
     params:
         plan=QUANTIZATIONS.refine_plan,
         code=QUANTIZATIONS.refine_code,

@@ -87,6 +87,10 @@ class Evaluations:
             **self.layout.protocol_inputs(tasks),
         }
 
+    def compared(self, wildcards: Any) -> tuple[int, Sequence[Task]]:
+        """How many models a job evaluates, and on which tasks."""
+        return len(self._models(wildcards)), self._tasks(wildcards)
+
     def plan(self, wildcards: Any, output: Any) -> Plan:
         """What a job evaluates."""
         return self.plan_of(self._models(wildcards), self._tasks(wildcards))

@@ -78,7 +78,7 @@ def test_search_takes_the_best_of_its_candidates(suite):
     method = Awq(bits=2, search_samples=6)
     run, block, problems = block_run(suite, method)
     problem = problems[0]
-    found = awq.search_scale(run.probe, method, block, [problem])
+    found = awq.search_scale(run, method, block, [problem])
     x = problem.moments.absolute.double()
     grouped = problem.weight.double().abs()
     normal = (grouped / grouped.amax(1, keepdim=True)).mean(0)
@@ -105,7 +105,7 @@ def test_search_takes_the_best_of_its_candidates(suite):
 
 def test_weights_are_restored_by_the_search(suite):
     run, block, problems = block_run(suite, Awq(bits=2))
-    awq.search_scale(run.probe, run.method, block, problems[:1])
+    awq.search_scale(run, run.method, block, problems[:1])
     assert all(torch.equal(p, q) for p, q in zip(run.model.parameters(), suite.merged.parameters(), strict=True))
 
 

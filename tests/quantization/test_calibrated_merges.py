@@ -114,7 +114,7 @@ def by_hand(method, tasks, start, base=None, biases=None, own=None):
         moments = TaskMoments(len(start[0]), torch.device("cpu"), 1, cross=y is not None)
         moments.add(torch.tensor(x), None, y, sampling.teacher_share)
         bias = None if biases is None else torch.tensor(biases[task])
-        pool.fold(task, moments.finish(task, sampling.off_diagonal), Teacher(torch.tensor(weight), bias), task)
+        pool.add(task, pool.share(moments.finish(task, sampling.off_diagonal), Teacher(torch.tensor(weight), bias), task))
     if biases is not None:
         layer.bias.copy_(torch.tensor(biases["start"]))
     problem = Problem(Group(("l",)), ("l",), (layer,), "l", layer.weight.clone(), torch.ones(len(start), dtype=torch.bool))

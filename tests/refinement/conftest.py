@@ -58,12 +58,17 @@ class Case:
 @pytest.fixture(scope="session")
 def towers(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """Vision towers of two tasks."""
+    return make_towers(tmp_path_factory.mktemp("towers"), "ab")
+
+
+def make_towers(folder: Path, tasks: str) -> Case:
+    """Vision towers of tasks of one letter, the same whoever makes them, with the experts' files in `folder`."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     base = VisionTower(CONFIG).eval().requires_grad_(False)
     torch.nn.init.normal_(base.embeddings.class_embedding)
-    experts, calibration, folder = {}, {}, tmp_path_factory.mktemp("towers")
-    for i, task in enumerate(("a", "b")):
+    experts, calibration = {}, {}
+    for i, task in enumerate(tasks):
         state = {name: tensor + 0.05 * torch.randn_like(tensor) for name, tensor in base.state_dict().items()}
         save_checkpoint(folder / task, state)
         weights = Checkpoint(folder / task, label=f"expert {task}")
