@@ -60,8 +60,12 @@ class Work:
 
     @property
     def core_seconds(self) -> float:
-        """Without a device."""
-        return self.seconds + self.flops / MEASURED["flops_per_second"]
+        """On one core."""
+        return self.seconds_on(1)
+
+    def seconds_on(self, threads: int) -> float:
+        """On cores of one machine, without a device: products spread over them, loops do not."""
+        return self.seconds + self.flops / MEASURED["flops_per_second"] / threads
 
     @property
     def device_seconds(self) -> float:
