@@ -144,7 +144,9 @@ def run(asked: dict[str, Any]) -> None:
     from benchmarks import distributed  # by its name, under which the other processes find its functions
     from pmqbench.processes import run_spread
 
-    job = SimpleNamespace(params=SimpleNamespace(plan=asked["plan"], code=""), output=[], threads=asked["threads"])
+    job = SimpleNamespace(
+        params=SimpleNamespace(plan=asked["plan"], code=""), output=[], threads=asked["threads"], resources={}
+    )
     run_spread(getattr(distributed, asked["work"]), job)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel")
 CONF = Path("/etc/slurm/slurm.conf")
 """Where srun looks: the executor plugin strips SLURM_CONF from the environment of its job steps."""
-MEMORY_MB = 6000
+MEMORY_MB = 12000
 SETTINGS = """
 ClusterName=pmqbench
 SlurmctldHost=localhost(127.0.0.1)
@@ -85,10 +85,10 @@ class Slurm:
         key = folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
-        CONF.parent.mkdir(exist_ok=True)
-        CONF.symlink_to(folder / "slurm.conf")
         slurm = cls(folder)
         try:
+            CONF.parent.mkdir(exist_ok=True)
+            CONF.symlink_to(folder / "slurm.conf")
             paths = {"socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log", "seed-file": "munged.seed"}
             munge = [f"--{option}={folder / name}" for option, name in paths.items()]
             slurm.run("munged", f"--key-file={key}", *munge)
@@ -124,7 +124,7 @@ class Slurm:
         return self.run("squeue", "-h", "-o", "%i").split()
 
     def jobs(self) -> list[Mapping[str, str]]:
-        """What Slurm noted of each job that has ended, in the order of their ends: JobId, JobState, TimeLimit, StartTime..."""
+        """What Slurm noted of each job that has ended, in that order: JobId, JobState, TimeLimit, StartTime, ..."""
         path = self.folder / "completed.txt"
         lines = path.read_text().splitlines() if path.exists() else []
         return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]

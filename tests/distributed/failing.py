@@ -15,7 +15,9 @@ from pmqbench.errors import NumericalError
 
 def job(processes: int, **plan: Any) -> SimpleNamespace:
     """A job of two threads."""
-    return SimpleNamespace(params=SimpleNamespace(plan={"processes": processes, **plan}, code=""), output=[], threads=2)
+    return SimpleNamespace(
+        params=SimpleNamespace(plan={"processes": processes, **plan}, code=""), output=[], threads=2, resources={}
+    )
 
 
 def fail(job: Any, world: World) -> None:
