@@ -42,7 +42,7 @@ def calibrate(job: Any, world: World) -> None:
     model, given, calibration = _parts(job, world)
 
     def work() -> None:
-        quantize_model(model, Epmq(), calibration, given, False, None, world)
+        quantize_model(model, Epmq(), calibration, given, None, world)
 
     _time(job, world, work)
 
@@ -55,11 +55,11 @@ def distil(job: Any, world: World) -> None:
     from pmqbench.refinement.methods.distill import Distill
 
     model, given, calibration = _parts(job, world)
-    codes = quantize_model(model, Rtn(), {}, {}, progress=False).codes
+    codes = quantize_model(model, Rtn(), {}, {}).codes
     method = Distill(steps=job.params.plan["steps"], batch_size=job.params.plan["batch"], evaluations=1)
 
     def work() -> None:
-        refine(model, codes, method, calibration, given, seed=0, state=None, identity="", progress=False, world=world)
+        refine(model, codes, method, calibration, given, seed=0, state=None, identity="", world=world)
 
     _time(job, world, work)
 
