@@ -124,7 +124,7 @@ class Slurm:
         return self.run("squeue", "-h", "-o", "%i").split()
 
     def jobs(self) -> list[Mapping[str, str]]:
-        """What Slurm noted of each job that has ended, in the order of their ends: JobId, JobState, TimeLimit, StartTime, ..."""
+        """What Slurm noted of each job that has ended, in the order of their ends: JobId, JobState, TimeLimit, StartTime..."""
         path = self.folder / "completed.txt"
         lines = path.read_text().splitlines() if path.exists() else []
         return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
