@@ -7,7 +7,7 @@ its records are collected (`reporting/collect.py`).
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import hypot
 from pathlib import Path
@@ -78,6 +78,17 @@ class Record:
         if self.correct is None:
             raise DataError(f"{self.metric} has no per-example outcomes.", where=f"{self.model}, {self.task}")
         return np.unpackbits(np.frombuffer(base64.b64decode(self.correct), dtype=np.uint8), count=self.n)
+
+
+def folder_of(model: str, results: str | Path = "results") -> Path:
+    """Where a record's model is, by its id: the base among the experts, all else where the id says."""
+    kind, _, name = model.partition("/")
+    return Path(results, "experts" if kind == "base" else kind, name)
+
+
+def tells_of(record: Record, manifest: Mapping[str, Any]) -> bool:
+    """Whether a record was made of the weights that a model's manifest states."""
+    return record.provenance.get("weights") in manifest["files"].values()
 
 
 def mean_of(records: Sequence[Record]) -> tuple[float, tuple[float, float]]:
