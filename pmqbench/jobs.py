@@ -12,7 +12,7 @@ from typing import Any
 
 from pmqbench.checkpoints import check_finite
 from pmqbench.costs import Costs
-from pmqbench.errors import PMQError
+from pmqbench.errors import PMQError, printable
 from pmqbench.files import sha256_file, write_json
 from pmqbench.provenance import peak_memory_mb, provenance
 
@@ -52,7 +52,7 @@ class _Collector(logging.Handler):
         message = record.getMessage()
         if record.levelno == logging.WARNING and message not in self.messages:
             self.messages.append(message)
-            sys.stderr.write(f"WARNING: {message}\n")
+            sys.stderr.write(f"WARNING: {printable(message)}\n")
 
 
 _collector = _Collector()

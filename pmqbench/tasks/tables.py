@@ -146,6 +146,8 @@ def class_names(schema: pa.Schema, label: str) -> list[str] | None:
 
 @contextmanager
 def _explained(file: Path, where: str) -> Iterator[None]:
+    if not file.is_file():
+        raise DataError(f"{file.name} is no file, or a link to none.", where=where, remedy="Replace or remove it.")
     try:
         yield
     except (pa.ArrowInvalid, OSError) as error:
