@@ -61,7 +61,9 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of thousands of digits, thousands of brackets
         what, where = f"not valid JSON ({error}).", str(Path(path).resolve())
-        raise DataError(what, where=where, remedy="It is damaged: replace it by a whole one, or delete what was made.") from error
+        raise DataError(
+            what, where=where, remedy="It is damaged: replace it by a whole one, or delete what was made."
+        ) from error
 
 
 def sha256_file(path: str | Path) -> str:

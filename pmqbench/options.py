@@ -66,10 +66,11 @@ def check_plain(value: Any, where: str = "") -> None:
         what = f"{show(value)} is a {type(value).__name__}."
         raise ConfigError(what, where=where, remedy="Write it in quotes if it is meant as a text.")
     for key, item in items:
-        if isinstance(value, Mapping) and (not isinstance(key, str) or not key.isprintable()):
-            what = f"the key {show(key)} is no text of a line."
-            raise ConfigError(what, where=where, remedy="Write a name, in quotes if it is a number.")
-        check_plain(item, f"{where}.{key}" if where else str(key))
+        place = f"{where}.{key}" if where else str(key)
+        if isinstance(value, Mapping) and not (isinstance(key, str) and key.isprintable()):
+            what = f"must be a text (in quotes), not {show(key)}." if not isinstance(key, str) else "is no name in one line."
+            raise ConfigError(what, where=place, remedy="Keys are names.")
+        check_plain(item, place)
 
 
 def build_options(registry: Registry[T], name: str, options: Mapping[str, Any], where: str) -> T:

@@ -94,7 +94,11 @@ def widen(path: str | Path, to: Path) -> Path:
 def _unpacked_layer(file: Checkpoint, layer: str, stated: str) -> LayerCodes:
     """A layer's codes, `stated` bits wide; DataError if its parts do not fit each other."""
     if stated not in WIDTHS:
-        what = f'its metadata say that a code of {layer} has "{stated:.20}" bits.' if stated else f"its metadata lack {layer}.{BITS}."
+        what = (
+            f'its metadata say that a code of {layer} has "{stated:.20}" bits.'
+            if stated
+            else f"its metadata lack {layer}.{BITS}."
+        )
         raise _unfit(file, what)
     bits, names = int(stated), [PACKED, SCALE, SHAPE, *([ZERO] if f"{layer}.{ZERO}" in file else [])]
     parts = {name: file.tensor(f"{layer}.{name}") for name in names}

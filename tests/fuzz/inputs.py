@@ -8,8 +8,30 @@ TEXTS = st.one_of(
     st.text(max_size=8),
     st.sampled_from(
         [
-            *("", " ", "../../etc/passwd", "/etc/passwd", "a/b", "..", "nan", "1e999", "{}", "{0.__class__}", "{task}", "x" * 10_000),
-            *("<script>alert(1)</script>", "=cmd|' /C calc'!A0", "$(touch x)", "a\nb", "a\x00b", "\u202egnp.exe", "é", "e\u0301"),
+            *(
+                "",
+                " ",
+                "../../etc/passwd",
+                "/etc/passwd",
+                "a/b",
+                "..",
+                "nan",
+                "1e999",
+                "{}",
+                "{0.__class__}",
+                "{task}",
+                "x" * 10_000,
+            ),
+            *(
+                "<script>alert(1)</script>",
+                "=cmd|' /C calc'!A0",
+                "$(touch x)",
+                "a\nb",
+                "a\x00b",
+                "\u202egnp.exe",
+                "é",
+                "e\u0301",
+            ),
         ]
     ),
 )
@@ -24,7 +46,9 @@ KEYS = st.one_of(TEXTS, st.sampled_from([1, 2.5, None, True]))
 
 def values(keys=TEXTS):
     """Any JSON, or with other keys any YAML."""
-    return st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=6)
+    return st.recursive(
+        SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=6
+    )
 
 
 def places(document, path=()):

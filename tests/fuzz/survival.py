@@ -15,15 +15,17 @@ BYTES = 3 * 2**30
 
 def outcome(call, *arguments, **named):
     """What the call returns, or the PMQError that it ends with; any other end is a finding and fails the test."""
+    refused = None
     try:
         with limited():
             return call(*arguments, **named)
     except PMQError as error:
-        assert error.what, "says nothing"
-        assert error.where, f"says not where: {error}"
-        assert error.remedy or " must " in f" {error.what}", f"has no remedy: {error}"
-        str(error).encode()  # a terminal can show it
-        return error
+        refused = error
+    assert refused.what, "says nothing"
+    assert refused.where, f"says not where: {refused}"
+    assert refused.remedy or " must " in f" {refused.what}", f"has no remedy: {refused}"
+    str(refused).encode()  # a terminal can show it
+    return refused
 
 
 @contextlib.contextmanager

@@ -39,7 +39,9 @@ def with_header(header, body=BODY, length=None):
 HEADERS = st.one_of(
     changed(HEADER).map(with_header),
     st.tuples(changed(HEADER), st.integers(0, 2**64 - 1)).map(lambda pair: with_header(pair[0], length=pair[1])),
-    st.tuples(st.sampled_from("abc"), DTYPES).map(lambda pair: with_header(HEADER | {pair[0]: HEADER[pair[0]] | {"dtype": pair[1]}})),
+    st.tuples(st.sampled_from("abc"), DTYPES).map(
+        lambda pair: with_header(HEADER | {pair[0]: HEADER[pair[0]] | {"dtype": pair[1]}})
+    ),
     st.lists(st.integers(-4, 2**64), max_size=3).map(lambda shape: with_header(HEADER | {"a": HEADER["a"] | {"shape": shape}})),
     st.lists(st.integers(0, 100), min_size=2, max_size=2).map(
         lambda offsets: with_header(HEADER | {"a": HEADER["a"] | {"data_offsets": offsets}})
@@ -70,12 +72,16 @@ def test_headers(content, file):
         outcome(read.loaded, {"a": (3, 4), "b": (5,)})
 
 
-CODES = LayerCodes(3, torch.randint(0, 8, (6, 8), dtype=torch.uint8), torch.rand(6, 2) + 0.1, torch.ones(6, 2, dtype=torch.uint8))
+CODES = LayerCodes(
+    3, torch.randint(0, 8, (6, 8), dtype=torch.uint8), torch.rand(6, 2) + 0.1, torch.ones(6, 2, dtype=torch.uint8)
+)
 PARTS = {f"layer.{name}": tensor for name, tensor in packed_layer(CODES).items()} | {"norm.weight": torch.ones(4)}
 ODD_TENSORS = st.one_of(
     st.lists(st.integers(-1, 5), max_size=3).map(lambda shape: torch.ones([abs(side) for side in shape], dtype=torch.int32)),
     st.lists(st.integers(-(2**62), 2**62), max_size=3).map(lambda numbers: torch.tensor(numbers, dtype=torch.int64)),
-    st.sampled_from([torch.full((6, 2), float("nan")), torch.zeros(6, 2), -torch.ones(6, 2), torch.tensor(2.5), torch.ones(6, 4)]),
+    st.sampled_from(
+        [torch.full((6, 2), float("nan")), torch.zeros(6, 2), -torch.ones(6, 2), torch.tensor(2.5), torch.ones(6, 4)]
+    ),
 )
 
 
@@ -98,7 +104,9 @@ def test_packed_files(bits, part, tensor, metadata, file):
         assert codes.scale.shape[0] == codes.codes.shape[0] == weight.shape[0]
 
 
-@given(content=damaged(save({"images": torch.zeros(4, 3, 2, 2, dtype=torch.uint8), "labels": torch.zeros(4, dtype=torch.int64)})))
+@given(
+    content=damaged(save({"images": torch.zeros(4, 3, 2, 2, dtype=torch.uint8), "labels": torch.zeros(4, dtype=torch.int64)}))
+)
 def test_splits(content, file):
     file.write_bytes(content)
     outcome(load_split, file)

@@ -20,7 +20,24 @@ from tests.fuzz.survival import outcome
 
 SIZE = 8
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F")
-FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "TGA", "JPEG2000", "DDS", "ICNS", "SGI", "PCX", "EPS", "PDF")
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "GIF",
+    "WEBP",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "ICO",
+    "TGA",
+    "JPEG2000",
+    "DDS",
+    "ICNS",
+    "SGI",
+    "PCX",
+    "EPS",
+    "PDF",
+)
 
 
 def stored(mode, form, width=11, height=9, **options):
@@ -126,7 +143,9 @@ PLACES = {
     "a pipe": lambda folder: os.mkfifo(folder / "train/a/pipe.png"),
     "a folder called like an image": lambda folder: (folder / "train/a/x.png").mkdir(),
     "control characters": lambda folder: (folder / "train/a/\x1b[2J\n.png").write_bytes(b"no image"),
-    "no UTF-8": lambda folder: (os.fsencode(folder / "train/a/") and open(os.fsencode(folder) + b"/train/a/\xff.png", "wb").close()),
+    "no UTF-8": lambda folder: (
+        os.fsencode(folder / "train/a/") and open(os.fsencode(folder) + b"/train/a/\xff.png", "wb").close()
+    ),
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pmqbench.config import load_suite
 from pmqbench.costs import Costs
 from pmqbench.errors import PMQError
 from pmqbench.files import read_json
@@ -15,15 +16,24 @@ from pmqbench.submissions.checks import check_entry
 from pmqbench.submissions.rows import model_rows, reference_rows
 from pmqbench.submissions.schema import read_entry
 from pmqbench.submissions.submit import submit
+from pmqbench.workflow.layout import Layout
 from tests.fuzz.inputs import changed, damaged, values
 from tests.fuzz.survival import outcome
-from tests.submissions.conftest import outcomes, results, suite  # noqa: F401 - fixtures
+from tests.submissions.conftest import CONFIG, outcomes, write_results
 
 CORRECT = outcomes(0.7, "digits", "fuzz")
 RECORD = asdict(
     Record(
         *("quantized/a/b", "quantized", "digits", 0, "accuracy", float(CORRECT.mean()), len(CORRECT), 0.03, 1.0),
-        *(pack_outcomes(CORRECT), 1000, 0.1, 9.0, {"recipe": {}, "inputs": {"base": "0" * 64}}, Costs(1.0, 16, True), ["warned"]),
+        *(
+            pack_outcomes(CORRECT),
+            1000,
+            0.1,
+            9.0,
+            {"recipe": {}, "inputs": {"base": "0" * 64}},
+            Costs(1.0, 16, True),
+            ["warned"],
+        ),
     )
 )
 
@@ -55,11 +65,13 @@ def test_damaged_json(content, file):
 
 
 @pytest.fixture(scope="module")
-def entry(results, suite):
+def entry(tmp_path_factory):
     """An entry as `make submit` writes it."""
+    suite = load_suite(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(results)
-        return read_json(submit(suite, "all", "ta/gptq/4", "Ada", "https://example.org/ada", folder=results / "fuzzed"))
+        patch.chdir(tmp_path_factory.mktemp("small"))
+        write_results(Layout(suite))
+        return read_json(submit(suite, "all", "ta/gptq/4", "Ada", "https://example.org/ada"))
 
 
 @given(data=st.data())
