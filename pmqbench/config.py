@@ -74,7 +74,10 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
         targets={},
         evaluation_batch=config["evaluation"]["batch_size"],
         calibration_batch=config["calibration"]["batch_size"],
+        processes=_processes(config["processes"], tasks),
         batch_jobs=config["batch_jobs"],
+        job_threads=config["job_threads"],
+        job_gpus=config["job_gpus"],
         reference=_reference(config),
         strict=_strict(config),
         sources={key: config[key] for key in ("base", "experts")},
@@ -135,6 +138,14 @@ def _reference(config: Mapping[str, Any]) -> str:
     name = config.get("reference", next(iter(quantizers)))
     named(quantizers, name, "quantizer", "reference")
     return name
+
+
+def _processes(asked: int, tasks: Sequence[Task]) -> int:
+    """Processes of a job, each of which has a task or more."""
+    if asked > len(tasks):
+        what = f"{asked} processes cannot share {len(tasks)} tasks."
+        raise ConfigError(what, where="processes", remedy=f"Give {len(tasks)} at most.")
+    return asked
 
 
 def _strict(config: Mapping[str, Any]) -> bool:

@@ -37,6 +37,10 @@ class NumericalError(PMQError):
     """NaN or Inf where numbers should be, or a matrix that cannot be factorised."""
 
 
+class ResourceError(PMQError):
+    """The machine has not what the work needs: memory, space on disk, the right to write."""
+
+
 def printable(text: str) -> str:
     """`text` with whatever could steer a terminal, or cannot be encoded, as its escape: names come from files of others."""
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)

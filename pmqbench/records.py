@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from math import hypot
@@ -22,7 +22,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from pmqbench.costs import Costs
 from pmqbench.errors import DataError, listed
-from pmqbench.files import read_json, write_json
+from pmqbench.integrity import read_sealed, write_sealed
 
 KINDS = ("base", "expert", "merged", "quantized")
 
@@ -115,8 +115,8 @@ def unpack_outcomes(packed: str, n: int) -> np.ndarray:
 
 
 def write_record(path: str | Path, record: Record) -> None:
-    """Writes a record whole or not at all."""
-    write_json(path, asdict(record))
+    """Writes a record whole or not at all, with the checksum of its content."""
+    write_sealed(path, asdict(record))
 
 
 @cache
@@ -125,12 +125,11 @@ def _form() -> TypeAdapter[Record]:
 
 
 def read_record(path: str | Path) -> Record:
-    """Reads a record; DataError names the file and what is missing, foreign or impossible in it."""
-    value = read_json(path)
+    """Reads a record; DataError names the file and what is missing, foreign, damaged or impossible in it."""
+    value = read_sealed(path)
     expected = {entry.name for entry in fields(Record)}
-    if not isinstance(value, Mapping) or set(value) != expected:
-        odd = sorted(set(value) ^ expected) if isinstance(value, Mapping) else type(value).__name__
-        what = f"not a result record of this version (keys: {odd})."
+    if set(value) != expected:
+        what = f"not a result record of this version (keys: {sorted(set(value) ^ expected)})."
         raise DataError(what, where=str(path), remedy="Delete it and run again.")
     try:
         record = _form().validate_json(json.dumps(value))

@@ -14,6 +14,8 @@ rule evaluate_model:
     conda:
         "../envs/pmqbench.yaml"
     threads: JOB_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.evaluation_work, JOB_THREADS),
     params:
         plan=EVALUATION.plan,
         code=EVALUATION.code(),
@@ -66,6 +68,8 @@ rule check_experts:
         f"results/logs/check_experts/{SUITE.name}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.gate_work),
     params:
         published=REPORTS.published_experts(),
         strict=SUITE.strict,

@@ -6,6 +6,8 @@ rule prepare_task:
         "results/logs/prepare_task/{data_id}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.data_work),
     params:
         plan=STAGES.data_plan,
         code=STAGES.data_code,
@@ -25,6 +27,8 @@ rule fetch_base:
     conda:
         "../envs/pmqbench.yaml"
     threads: 2 if SUITE.base.trains else 1
+    resources:
+        **RESOURCES.of(RESOURCES.base_work),
     params:
         plan=STAGES.base_plan,
         code=STAGES.base_code(),
@@ -43,6 +47,8 @@ rule fetch_expert:
         "results/benchmarks/fetch_expert/{expert}.jsonl"
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.expert_work),
     params:
         plan=STAGES.expert_plan,
         code=STAGES.expert_code(),
@@ -59,6 +65,8 @@ rule build_heads:
         f"results/logs/build_heads/{SUITE.base_id}{'' if SMALL else '.{head}'}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.head_work),
     params:
         plan=STAGES.head_plan,
         code=STAGES.head_code(),

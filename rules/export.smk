@@ -8,6 +8,8 @@ rule export_model:
         "results/logs/export_model/{exported}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.export_work),
     params:
         plan=REPORTS.export_plan,
         made_of=REPORTS.export_records,

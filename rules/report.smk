@@ -4,6 +4,7 @@ rule collect_records:
         records=REPORTS.record_files,
         layers=REPORTS.layer_files,
         curves=REPORTS.curve_files,
+        manifests=REPORTS.manifests,
     output:
         records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
         layers=f"{REPORT_FOLDERS}/{{report}}/layers.parquet",
@@ -12,6 +13,8 @@ rule collect_records:
         "results/logs/collect_records/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         suite=SUITE.name,
         rows=REPORTS.record_rows,
@@ -33,6 +36,8 @@ rule collect_warnings:
         "results/logs/collect_warnings/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         suite=SUITE.name,
         stated=REPORTS.stated_warnings(),
@@ -68,6 +73,8 @@ rule rank_models:
         "results/logs/rank_models/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         tasks=list(LAYOUT.tasks),
         reference=SUITE.reference,
@@ -91,6 +98,8 @@ rule write_page:
         "results/logs/write_page/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         report="{report}",
         tasks=list(LAYOUT.tasks),
@@ -122,6 +131,8 @@ rule compare_published:
         "results/logs/compare_published/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         report="{report}",
         pairs=REPORTS.published_pairs,
@@ -147,6 +158,8 @@ rule plot_comparison:
         "results/logs/plot_comparison/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         tasks=list(LAYOUT.tasks),
         code=REPORTS.plot_code(),
@@ -174,6 +187,8 @@ rule answer_ablations:
         "results/logs/answer_ablations/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         tasks=list(LAYOUT.tasks),
         ablations=REPORTS.ablations,
@@ -204,6 +219,8 @@ rule compare_training_seeds:
         f"results/logs/compare_training_seeds/{SUITE.name}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.all_reports_work),
     params:
         suite=SUITE.name,
         tasks=list(LAYOUT.tasks),
@@ -225,6 +242,8 @@ rule track_runs:
         "results/logs/track_runs/{report}.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.report_work),
     params:
         suite="{report}",
         results=REPORTS.results_folder,
@@ -248,6 +267,8 @@ rule join_leaderboards:
         "results/logs/join_leaderboards.log",
     conda:
         "../envs/pmqbench.yaml"
+    resources:
+        **RESOURCES.of(RESOURCES.all_reports_work),
     params:
         data=DATA,
         made_of=[REPORTS.leaderboards("leaderboard.csv"), entry_files()],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from pmqbench.families.files import Deployed
+    from pmqbench.families.sizes import ModelSize
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,9 @@ class Family(Protocol):
 
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         """(out, in) of every quantizable linear layer, by canonical name, from the model's config file alone."""
+
+    def size(self, config: Mapping[str, Any]) -> ModelSize:
+        """How large the model is, from its config file alone; what a base's config does not say is a typical value."""
 
     def deployed(self, folder: Path, base: Path) -> Deployed:
         """How transformers loads the model of `folder`; processor or tokenizer are those of the `base`'s folder."""

@@ -7,6 +7,7 @@ transformers' BertModel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pmqbench.errors import DataError
 from pmqbench.families.base import FAMILIES, Block, Group
 from pmqbench.families.files import TOKENIZER, Deployed, ModelFiles, is_positive, is_size, read_object
 from pmqbench.families.layers import Embedding, Find, Layer, Linear, Norm, linear_shapes, tensor_shapes
+from pmqbench.families.sizes import TEXT_TOKENS, ModelSize
 
 if TYPE_CHECKING:
     import torch
@@ -186,6 +188,20 @@ class BertFamily(ModelFiles):
         """(out, in) of every linear layer of the encoder's blocks."""
         bert = bert_config(config)
         return linear_shapes(bert.layers(), bert.blocks())
+
+    def size(self, config: Mapping[str, Any]) -> ModelSize:
+        """With typical texts."""
+        bert = bert_config(config)
+        return ModelSize.of(
+            self.linear_shapes(config),
+            lambda name: TEXT_TOKENS,
+            [math.prod(shape) for shape in tensor_shapes(bert.layers()).values()],
+            beside=0,
+            blocks=bert.depth,
+            width=bert.width,
+            tokens=TEXT_TOKENS,
+            input_bytes=16 * TEXT_TOKENS,
+        )
 
     def deployed(self, folder: Path, base: Path) -> Deployed:
         """A BertModel without a pooler; one that is loaded with it gets a new one, which mean pooling does not use."""

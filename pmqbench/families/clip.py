@@ -27,6 +27,7 @@ from pmqbench.families.vision_config import (
     side,
     stored_config,
     stored_preprocessor,
+    text_parameters,
     tower_names,
     warn_of_resizing,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import CLIPModel, PreTrainedTokenizerBase
 
+    from pmqbench.families.sizes import ModelSize
     from pmqbench.families.vit import VisionTower
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ DEFAULTS = {
     "hidden_act": "quick_gelu",
     "layer_norm_eps": 1e-5,
 }
+TEXT_DEFAULTS = {"hidden_size": 512, "num_hidden_layers": 12, "vocab_size": 49408, "max_position_embeddings": 77}
+"""CLIPTextConfig's, of which only the size is read here."""
 OPENAI = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
 """Pixel normalisation of OpenAI's CLIP."""
 PROMPTS_AT_ONCE = 256
@@ -143,6 +147,14 @@ class Clip(ModelFiles):
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         """Of the vision tower; the config may be open_clip's."""
         return vision_config(config).linear_shapes()
+
+    def size(self, config: Mapping[str, Any]) -> ModelSize:
+        """Of the vision tower, and of the text tower beside it."""
+        if "model_cfg" in config:
+            return open_clip.OpenClip().size(config)
+        vision, text = vision_config(config), TEXT_DEFAULTS | dict(config.get("text_config", {}))
+        sizes = (text[key] for key in TEXT_DEFAULTS)
+        return vision.size(text_parameters(*sizes, config.get("projection_dim", 512), vision.width))
 
     def deployed(self, folder: Path, base: Path) -> Deployed:
         """As a CLIPVisionModel."""

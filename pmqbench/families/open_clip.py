@@ -18,16 +18,19 @@ from pmqbench.errors import DataError
 from pmqbench.families.base import FAMILIES
 from pmqbench.families.files import Deployed, ModelFiles, read_object
 from pmqbench.families.open_clip_config import CONFIG, vision_config
-from pmqbench.families.vision_config import VisionConfig, deployed_tower, tower_names, warn_of_resizing
+from pmqbench.families.vision_config import VisionConfig, deployed_tower, text_parameters, tower_names, warn_of_resizing
 
 if TYPE_CHECKING:
     import open_clip
     import torch
 
+    from pmqbench.families.sizes import ModelSize
     from pmqbench.families.vit import VisionTower
 
 WEIGHTS = "open_clip_model.safetensors"
 PROJECTION = "visual.proj"
+# open_clip.model.CLIPTextCfg's, of which only the size is read here.
+TEXT_DEFAULTS = {"width": 512, "layers": 12, "vocab_size": 49408, "context_length": 77}
 
 OUTER = {
     "embeddings.class_embedding": "visual.class_embedding",
@@ -98,6 +101,13 @@ class OpenClip(ModelFiles):
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         """Of the vision tower."""
         return vision_config(config).linear_shapes()
+
+    def size(self, config: Mapping[str, Any]) -> ModelSize:
+        """Of the vision tower, and of the text tower beside it."""
+        vision, model = vision_config(config), config["model_cfg"]
+        text = TEXT_DEFAULTS | dict(model.get("text_cfg", {}))
+        sizes = (text[key] for key in TEXT_DEFAULTS)
+        return vision.size(text_parameters(*sizes, model["embed_dim"], vision.width))
 
     def deployed(self, folder: Path, base: Path) -> Deployed:
         """In transformers' layout, as a CLIPVisionModel."""

@@ -17,6 +17,7 @@ from pmqbench.families.files import TOKENIZER, Deployed, ModelFiles, read_object
 from pmqbench.families.t5_config import T5Config, t5_config
 
 if TYPE_CHECKING:
+    from pmqbench.families.sizes import ModelSize
     from pmqbench.families.t5_model import T5Model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -75,6 +76,10 @@ class T5(ModelFiles):
     def linear_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         """Of the encoder's blocks, then of the decoder's."""
         return t5_config(config).linear_shapes()
+
+    def size(self, config: Mapping[str, Any]) -> ModelSize:
+        """With typical prompts and answers, and with a vocabulary projection of its own unless the config ties it."""
+        return t5_config(config).size(own_head=config.get("tie_word_embeddings") is False)
 
 
 def read_config(folder: Path) -> T5Config:

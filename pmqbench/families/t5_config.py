@@ -5,6 +5,7 @@ Config validation reads it while Snakemake parses; `t5_model.py` builds the modu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from pmqbench.errors import DataError
 from pmqbench.families.base import DECODER_START, Block, Group
 from pmqbench.families.files import is_positive, is_size
+from pmqbench.families.sizes import ANSWER_TOKENS, TEXT_TOKENS, ModelSize
 
 SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads", "num_layers")
 ACTIVATIONS = ("relu", "gelu", "gelu_new", "silu")
@@ -60,6 +62,24 @@ class T5Config:
         """(out, in) of every quantizable linear layer, in forward order."""
         stacks = (("encoder", self.num_layers), ("decoder", self.num_decoder_layers))
         return {name: shape for stack, layers in stacks for i in range(layers) for name, shape in self._linear(stack, i)}
+
+    def size(self, own_head: bool) -> ModelSize:
+        """With typical prompts and answers; the decoder's cross-attention has keys and values of the prompts' tokens."""
+
+        def tokens(name: str) -> int:
+            of_prompt = name.startswith("encoder.") or name.endswith((".EncDecAttention.k", ".EncDecAttention.v"))
+            return TEXT_TOKENS if of_prompt else ANSWER_TOKENS
+
+        return ModelSize.of(
+            self.linear_shapes(),
+            tokens,
+            [math.prod(shape) for shape in self.shapes(own_head).values()],
+            beside=0,
+            blocks=self.num_layers + self.num_decoder_layers,
+            width=self.d_model,
+            tokens=TEXT_TOKENS + ANSWER_TOKENS,
+            input_bytes=16 * (TEXT_TOKENS + ANSWER_TOKENS),
+        )
 
     def blocks(self) -> tuple[Block, ...]:
         """Encoder blocks, then decoder blocks."""

@@ -15,6 +15,7 @@ from typing import Any
 from pmqbench.errors import DataError
 from pmqbench.families.base import Block, Group
 from pmqbench.families.files import Deployed, is_positive, is_size
+from pmqbench.families.sizes import ModelSize
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,27 @@ class VisionConfig:
             )
         }
 
+    @property
+    def tokens(self) -> int:
+        """The class token and those of the patches."""
+        return 1 + (self.image_size // self.patch_size) ** 2
+
+    def size(self, beside: int) -> ModelSize:
+        """The tower's; `beside` are the parameters of the base's other tensors."""
+        shapes, width = self.linear_shapes(), self.width
+        vectors = [out for out, _ in shapes.values()] + [width] * (5 + 4 * self.layers)  # biases, norms, class token
+        embeddings = [3 * self.patch_size**2 * width, self.tokens * width]
+        return ModelSize.of(
+            shapes,
+            lambda name: self.tokens,
+            [*embeddings, *vectors, *(out * inputs for out, inputs in shapes.values())],
+            beside=beside,
+            blocks=self.layers,
+            width=width,
+            tokens=self.tokens,
+            input_bytes=3 * self.image_size**2,
+        )
+
     def blocks(self) -> tuple[Block, ...]:
         """The encoder layers in forward order."""
         return tuple(_block(i, last=i == self.layers - 1) for i in range(self.layers))
@@ -79,6 +101,12 @@ def checked(config: VisionConfig, where: str) -> VisionConfig:
     if wrong:
         raise DataError(f"{'; '.join(wrong)}.", where=where, remedy="Is this the config that the model was saved with?")
     return config
+
+
+def text_parameters(width: int, layers: int, vocabulary: int, positions: int, embedding: int, vision_width: int) -> int:
+    """Parameters of a CLIP beside its vision tower: the text tower, both projections, the logit scale."""
+    blocks = layers * (12 * width**2 + 13 * width)
+    return blocks + (vocabulary + positions + 2) * width + embedding * (width + vision_width) + 1
 
 
 def warn_of_resizing(config: VisionConfig) -> None:

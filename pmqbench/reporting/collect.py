@@ -159,11 +159,14 @@ def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def write_table(path: str | Path, frame: pd.DataFrame) -> None:
-    """Writes a table as Parquet, whole or not at all."""
+    """Writes a table as Parquet with a checksum of each page, whole or not at all."""
     with atomic_path(path) as temporary:
-        frame.to_parquet(temporary, index=False)
+        frame.to_parquet(temporary, index=False, write_page_checksum=True)
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Reads what `write_table` wrote."""
-    return pd.read_parquet(path)
+    """Reads what `write_table` wrote; DataError if the file is damaged."""
+    try:
+        return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
+    except (OSError, ValueError) as error:  # pyarrow's errors are both
+        raise DataError(f"cannot be read ({error}).", where=str(path), remedy="Delete it and run again.") from error

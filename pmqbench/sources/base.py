@@ -40,6 +40,9 @@ class Source(Protocol):
     def place(self, task: str) -> str | None:
         """What a task's expert is read from, links resolved: tasks with the same share an expert. None if it is made here."""
 
+    def downloads(self, task: str) -> bool:
+        """Whether a task's expert, or the base (""), comes over the network."""
+
     def model_config(self, family: Any) -> Mapping[str, Any] | None:
         """The base's model config if it can be known before any work, for checks of layer shapes; else None."""
 

@@ -66,6 +66,10 @@ class EachItsOwn:
         """As the task's own source has it."""
         return self.sources[task].place(task)
 
+    def downloads(self, task: str) -> bool:
+        """As the task's own source does."""
+        return self.sources[task].downloads(task)
+
     def fetch_expert(
         self, folder: Path, family: Any, task: Task, base: Path, data: Path | None, head: Path | None
     ) -> Mapping[str, str] | None:

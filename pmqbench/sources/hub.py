@@ -61,6 +61,10 @@ class HubModels:
         """The repository, at its revision."""
         return str(self.repository(task))
 
+    def downloads(self, task: str) -> bool:
+        """All of them."""
+        return True
+
     def model_config(self, family: Any) -> Mapping[str, Any] | None:
         """Of the well-known bases, so that group sizes are checked before a download."""
         return read_json(KNOWN_CONFIGS).get(self.id)

@@ -63,6 +63,10 @@ class LocalFolders:
         """The folder or file itself."""
         return str(self._place(task))
 
+    def downloads(self, task: str) -> bool:
+        """None."""
+        return False
+
     def model_config(self, family: Any) -> Mapping[str, Any]:
         """Of the folder's config files, the one that goes with the weights that the family takes."""
         files = self._files("", family, base=True)

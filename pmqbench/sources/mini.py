@@ -64,6 +64,10 @@ class MiniModels:
     def place(self, task: str) -> None:
         """Nowhere: each expert is trained here."""
 
+    def downloads(self, task: str) -> bool:
+        """None."""
+        return False
+
     def model_config(self, family: Any) -> Mapping[str, Any]:
         """Always the same."""
         return OPEN_CLIP_CONFIG

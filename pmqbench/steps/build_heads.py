@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pmqbench.checkpoints import save_checkpoint
 from pmqbench.families.base import FAMILIES
+from pmqbench.integrity import save_sealed_tensors
 from pmqbench.torch_setup import start_torch
 
 
@@ -16,4 +16,4 @@ def main(job: Any) -> None:
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     for (classnames, templates), path in zip(plan["prompts"], job.output, strict=True):
-        save_checkpoint(path, family.head(Path(plan["base"]), list(classnames), list(templates)))
+        save_sealed_tensors(path, family.head(Path(plan["base"]), list(classnames), list(templates)))

@@ -1,11 +1,13 @@
-"""A task's split as a safetensors file: images uint8 (n, 3, h, w) and labels int64 (n,).
+"""A task's split as a safetensors file: images uint8 (n, 3, h, w), labels int64 (n,) and a checksum of each example.
 
-Large splits are written batch by batch and read through the file's mapped pages: 32,768 images of 224 pixels take 4.9 GB.
+Large splits are written batch by batch and read through the file's mapped pages: 32,768 images of 224 pixels take 4.9 GB. So
+calibration, which draws some hundred examples, checks these alone; whoever reads a whole split has its SHA-256 in the manifest.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from safetensors.numpy import load_file
 
 from pmqbench.errors import DataError
 from pmqbench.files import atomic_path
+from pmqbench.heartbeat import rounds
+from pmqbench.integrity import damaged
 
 if TYPE_CHECKING:
     import torch
@@ -56,25 +60,35 @@ def save_split(path: str | Path, images: np.ndarray | ImageStream, labels: np.nd
             where=where,
             remedy="The task's class names and its data are of different tasks or versions.",
         )
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file, rounds("images", len(labels)) as loop:
         file.write(_header(stream.shape))
         file.write(labels.astype("<i8").tobytes())
-        written = 0
+        written, checksums = 0, []
         for batch in stream.batches:
             if batch.dtype != np.uint8 or batch.shape[1:] != stream.shape[1:]:
                 raise _unfit(f"{batch.dtype} {batch.shape}", where)
             file.write(np.ascontiguousarray(batch).data)
+            checksums += example_checksums(batch, labels[written : written + len(batch)])
             written += len(batch)
+            loop.advance(len(batch))
         if written != len(labels):
             raise _unfit(f"{written} of them with {len(labels)} labels", where)
+        file.write(b"".join(checksums))
+
+
+def example_checksums(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
+    """CRC-32 of each example, image and label: 4 bytes each."""
+    crcs = (zlib.crc32(np.ascontiguousarray(image).data, int(label)) for image, label in zip(images, labels, strict=False))
+    return [crc.to_bytes(4, "little") for crc in crcs]
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
-    """The head of a safetensors file with labels and, after them, images of `shape`."""
+    """The head of a safetensors file with labels and, after them, images of `shape` and 4 bytes of checksum for each."""
     start, count = 8 * shape[0], int(np.prod(shape))
     tensors = {
         "labels": {"dtype": "I64", "shape": [shape[0]], "data_offsets": [0, start]},
         "images": {"dtype": "U8", "shape": list(shape), "data_offsets": [start, start + count]},
+        "checksums": {"dtype": "U8", "shape": [shape[0], 4], "data_offsets": [start + count, start + count + 4 * shape[0]]},
     }
     text = json.dumps(tensors).encode()
     text += b" " * (-len(text) % 8)
@@ -135,9 +149,15 @@ def _fitting(images: Any, labels: Any) -> tuple[Any, Any]:
 
 
 def drawn_images(path: str | Path, task: str, count: int, seed: int) -> torch.Tensor:
-    """A calibration sample of a split's images, uint8 (min(count, n), 3, h, w)."""
-    images, _ = load_split(path)
-    return images[draw_sample(len(images), count, seed, task)]
+    """A calibration sample of a split's images, uint8 (min(count, n), 3, h, w); DataError if one is not what was written."""
+    from safetensors.torch import load_file as map_file
+
+    split = map_file(path)
+    drawn = draw_sample(len(split["labels"]), count, seed, task)
+    images, labels, stated = (split[name][drawn] for name in ("images", "labels", "checksums"))
+    if b"".join(example_checksums(images.numpy(), labels.numpy())) != stated.numpy().tobytes():
+        raise damaged(Path(path))
+    return images
 
 
 def draw_sample(total: int, count: int, seed: int, task: str) -> np.ndarray:

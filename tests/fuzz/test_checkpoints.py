@@ -11,6 +11,7 @@ from safetensors.torch import save
 
 from pmqbench.checkpoints import Checkpoint, Slot, check_same_layout
 from pmqbench.errors import PMQError
+from pmqbench.integrity import verify_tensors
 from pmqbench.quantization.grid import LayerCodes
 from pmqbench.quantization.packing import load_codes, packed_layer
 from pmqbench.tasks.splits import load_split
@@ -58,6 +59,7 @@ HEADERS = st.one_of(
 @given(content=HEADERS)
 def test_headers(content, file):
     file.write_bytes(content)
+    outcome(verify_tensors, file)
     for slots in (None, SLOTS):
         read = outcome(Checkpoint, file, slots, "expert")
         if isinstance(read, PMQError):

@@ -1,7 +1,9 @@
 """Files of results and of others' entries: whatever they hold, they are read rightly or refused by name."""
 
+import contextlib
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from pmqbench.config import load_suite
 from pmqbench.costs import Costs
 from pmqbench.errors import PMQError
 from pmqbench.files import read_json
+from pmqbench.integrity import read_sealed, write_sealed
 from pmqbench.records import Record, pack_outcomes, read_record
 from pmqbench.submissions.checks import check_entry
 from pmqbench.submissions.rows import model_rows, reference_rows
@@ -47,9 +50,12 @@ def put(file, document):
     file.write_text(json.dumps(document), encoding="utf-8")  # NaN and Infinity as Python writes them
 
 
-@given(document=changed(RECORD))
-def test_records(document, file):
+@given(document=changed(RECORD), sealed=st.booleans())
+def test_records(document, sealed, file):
     put(file, document)
+    if sealed and not isinstance(outcome(read_json, file), PMQError) and isinstance(document, dict):
+        with contextlib.suppress(ValueError, RecursionError):  # NaN, which no seal is written for
+            write_sealed(file, document)
     read = outcome(read_record, file)
     if not isinstance(read, PMQError):
         assert -1 <= read.value <= 1
@@ -60,8 +66,8 @@ def test_records(document, file):
 @given(content=damaged(json.dumps(RECORD).encode()) | st.binary(max_size=40) | st.sampled_from([b"[" * 100_000, b"9" * 10_000]))
 def test_damaged_json(content, file):
     file.write_bytes(content)
-    outcome(read_json, file)
-    outcome(read_record, file)
+    for read in (read_json, read_sealed, read_record):
+        outcome(read, file)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +77,7 @@ def entry(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("small"))
         write_results(Layout(suite))
-        return read_json(submit(suite, "all", "ta/gptq/4", "Ada", "https://example.org/ada"))
+        return read_json(submit(suite, "all", "ta/gptq/4", "Ada", "https://example.org/ada", folder=Path("entries")))
 
 
 @given(data=st.data())

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageFont
 
+from pmqbench.tasks.sources.mini import COUNTS
+
 SIZE = 16
 """Side of a finished image, pixels."""
 LARGE = 4 * SIZE
 """Side of a drawing before it is shrunk, pixels."""
-COUNTS = {"train": 4000, "validation": 600, "test": 400}
-"""Images per split of a drawn domain."""
 NOISE = (5.0, 22.0)
 """Range of the standard deviation of an image's pixel noise, grey levels of 255."""
 CONTRAST = 100.0

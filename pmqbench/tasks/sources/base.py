@@ -33,6 +33,10 @@ class DataSource(ABC):
         """Raises ConfigError, naming `where`, for options that contradict each other."""
         return
 
+    def counts(self) -> dict[str, int]:
+        """Split -> examples that a task keeps at most, where this is known before the data are there."""
+        return {}
+
     def state(self) -> Any:
         """What else than the options decides the data (JSON): sizes and times of local files; None if nothing does."""
         return None

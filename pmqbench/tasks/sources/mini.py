@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pmqbench.tasks.definitions import Task
 
 
+COUNTS = {"train": 4000, "validation": 600, "test": 400}
+"""Images per split of a drawn domain."""
+
+
 @DATA_SOURCES.register("mini")
 @dataclass(frozen=True, kw_only=True)
 class MiniImages(DataSource):
@@ -22,6 +26,10 @@ class MiniImages(DataSource):
 
     yields = IMAGES
     seed: Annotated[int, Field(ge=0, description="Seed of the generator.")] = 0
+
+    def counts(self) -> dict[str, int]:
+        """Of all splits."""
+        return dict(COUNTS)
 
     def split(self, task: Task, split: str) -> tuple[np.ndarray, np.ndarray]:
         """The split, drawn."""

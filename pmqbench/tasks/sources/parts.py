@@ -53,6 +53,10 @@ class SplitSource(DataSource):
             remedy = "Name another split; if you mean it, set `allow_overlap: true` beside `splits`, and reports will say so."
             raise ConfigError(what, where=where, remedy=remedy)
 
+    def counts(self) -> dict[str, int]:
+        """Of the training and the validation split."""
+        return {"train": self.train_examples, "validation": self.validation_examples}
+
     def stored_split(self, split: str) -> str:
         """What the data set calls the split; validation is cut out of train where there is none."""
         return self.splits.get(split) or self.splits["train"]
