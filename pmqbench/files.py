@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pmqbench.errors import ConfigError
+from pmqbench.errors import ConfigError, DataError
 
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def check_name(name: str, where: str) -> str:
@@ -24,7 +24,7 @@ def check_name(name: str, where: str) -> str:
         raise ConfigError(
             f'"{name}" cannot be part of a path.',
             where=where,
-            remedy="Use letters, digits, '.', '_' and '-', beginning with a letter or digit.",
+            remedy="Use at most 100 letters, digits, '.', '_' and '-', beginning with a letter or digit.",
         )
     return name
 
@@ -63,8 +63,14 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Reads a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Reads a JSON file; DataError names the file, behind links, if it is none."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of thousands of digits, thousands of brackets
+        what, where = f"not valid JSON ({error}).", str(Path(path).resolve())
+        raise DataError(
+            what, where=where, remedy="It is damaged: replace it by a whole one, or delete what was made."
+        ) from error
 
 
 def sha256_file(path: str | Path) -> str:

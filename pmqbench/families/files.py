@@ -5,7 +5,6 @@ An expert is admitted to a suite if it is like the base in all that `contract.py
 
 from __future__ import annotations
 
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 TOKENIZER = "tokenizer.json"
+MOST_LAYERS, MOST_SIZE = 1000, 2**20
+"""Of a model whose config is believed: some times what the largest models have."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,14 @@ class ModelFiles(ABC):
 
 
 def is_positive(value: Any) -> bool:
-    """Whether a value of a config file is a number above zero."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    """Whether a value of a config file is a finite number above zero."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def is_size(key: str, value: Any) -> bool:
+    """Whether a value of a config file may be a model's size: a whole number, and none that only exhausts the memory."""
+    most = MOST_LAYERS if "layers" in key else MOST_SIZE
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -175,8 +182,6 @@ def read_object(path: Path) -> dict[str, Any]:
         value = read_json(path)
     except FileNotFoundError as error:
         raise DataError(f"there is no {path.name}.", where=where, remedy="A model needs it beside its weights.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"not valid JSON ({error}).", where=where, remedy="Replace the file by a whole one.") from error
     if not isinstance(value, dict):
         raise DataError("this is no JSON object.", where=where, remedy='It begins with "{" where a model library wrote it.')
     return value
