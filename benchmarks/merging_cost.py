@@ -58,7 +58,7 @@ def merge_once(folder: Path, recipe: dict, tasks: list[str], config: dict, sampl
     if method.calibrated:
         model = origin.build()
         model.load_state_dict(tensors)
-        quantize_model(model, method.solver(), calibration, given, progress=False, base=origin)
+        quantize_model(model, method.solver(), calibration, given, base=origin)
     seconds, cpu = time.perf_counter() - start, time.process_time() - used
     return {"mib": peak_mib() - before, "seconds": seconds, "cpu": cpu}
 

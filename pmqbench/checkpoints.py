@@ -6,6 +6,7 @@ evaluation see canonical names only.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,10 +173,28 @@ def check_finite(tensor: torch.Tensor, where: str) -> None:
 
 
 def save_checkpoint(path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a safetensors file whole or not at all."""
+    """Writes a safetensors file whole or not at all; equal tensors and metadata give equal bytes."""
     from safetensors.torch import save_file
 
     with atomic_path(path) as temporary:
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()}, str(temporary), metadata=dict(metadata or {})
         )
+        if metadata:
+            _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Writes a safetensors file's header anew with its metadata sorted: the library's order is that of a hash map, by chance.
+
+    A file is the header's length (8 bytes, little-endian), the header (JSON, filled up with spaces) and the tensors' bytes.
+    """
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        sorted_header = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(sorted_header) != length:
+            raise RuntimeError(f"{path}: the header of {length} bytes became one of {len(sorted_header)}")
+        file.seek(8)
+        file.write(sorted_header)

@@ -23,11 +23,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(__file__).parent.name
 
 PLUMBING = {
+    "devices": "says which of a machine's GPUs a job has, and no more",
     "costs": "tells of numbers and changes none",
     "errors": "classes and wording of messages",
     "files": "writes files whole or not at all; another hash in it names other folders, which shows by itself",
+    "exhausted": "wording of messages",
+    "heartbeat": "tells how far a loop is and changes no number",
+    "integrity": "refuses damaged files and changes no number",
     "jobs": "log file, messages, manifests",
+    "machine": "tells of memory and space and changes no number",
     "options": "checks configs; the options that come out stand in the artefact's id",
+    "processes": "starts the processes of a job; what comes of their work together is in `distributed`",
     "plugins": "finds packages of others, whose modules the stage's own code names",
     "provenance": "tells of numbers and changes none",
     "registry": "finds a method's module, which the stage's own code names",

@@ -5,6 +5,7 @@ rule tune_scaling:
         base=LAYOUT.base_files(),
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("validation"),
+        manifests=LAYOUT.data_manifests(),
         gate=ancient(REPORTS.gates_before_merging()),
     output:
         f"{MERGED}/{{merge}}/tuning.json",
@@ -55,6 +56,7 @@ rule calibrate_merge:
         base=LAYOUT.base_files(),
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
+        manifests=LAYOUT.data_manifests(),
         gate=ancient(REPORTS.gates_before_merging()),
     output:
         LAYOUT.model_files(f"{MERGED}/{{merge}}"),
@@ -66,9 +68,9 @@ rule calibrate_merge:
         merge=any_of(STAGES.merges(calibrated=True)),
     conda:
         "../envs/pmqbench.yaml"
-    threads: JOB_THREADS
+    threads: SPREAD_THREADS
     resources:
-        **RESOURCES.of(RESOURCES.merge_work, JOB_THREADS),
+        **RESOURCES.of(RESOURCES.merge_work, SPREAD_THREADS),
     params:
         plan=STAGES.merge_plan,
         code=STAGES.merge_code,

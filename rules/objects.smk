@@ -18,7 +18,7 @@ from pmqbench.workflow.stages import Stages, code_of
 from pmqbench.workflow.training_seeds import TrainingSeeds
 
 LAYOUT = Layout(SUITE)
-STAGES = Stages(LAYOUT, code_of)
+STAGES = Stages(LAYOUT, code_of, in_job=not workflow.is_main_process)
 QUANTIZATIONS = Quantizations(STAGES)
 EVALUATION = Evaluations(QUANTIZATIONS)
 REPORTS = Reports(LAYOUT)
@@ -29,6 +29,8 @@ SMALL = SUITE.batch_jobs
 ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
 LARGE_THREADS = SUITE.job_threads if ON_CLUSTER else max(1, workflow.cores or 1)
 JOB_THREADS = 1 if SMALL else LARGE_THREADS
+# What spreads over processes has a thread for each.
+SPREAD_THREADS = max(JOB_THREADS, SUITE.processes)
 RESOURCES = JobResources(EVALUATION)
 
 

@@ -31,6 +31,7 @@ use rule quantize_model as calibrate_model with:
         tuning=QUANTIZATIONS.tuning_files,
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
+        manifests=LAYOUT.data_manifests(),
         base=LAYOUT.base_files(),
     output:
         LAYOUT.quantized_files(f"{QUANTIZED}/{{quantized}}/seed-{{seed}}"),
@@ -40,6 +41,9 @@ use rule quantize_model as calibrate_model with:
         "results/benchmarks/calibrate_model/{quantized}.seed-{seed}.jsonl"
     wildcard_constraints:
         quantized=any_of(QUANTIZATIONS.one_by_one()),
+    threads: SPREAD_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.quantizer_work, SPREAD_THREADS),
 
 
 use rule calibrate_model as calibrate_seeds with:
@@ -60,6 +64,7 @@ rule tune_quantizer:
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
         validation=LAYOUT.split_files("validation"),
+        manifests=LAYOUT.data_manifests(),
         base=LAYOUT.base_files(),
     output:
         f"{QUANTIZED}/{{quantized}}/tuning.json",
@@ -71,9 +76,9 @@ rule tune_quantizer:
         quantized=any_of(QUANTIZATIONS.tuned()),
     conda:
         "../envs/pmqbench.yaml"
-    threads: JOB_THREADS
+    threads: SPREAD_THREADS
     resources:
-        **RESOURCES.of(RESOURCES.quantizer_tuning_work, JOB_THREADS),
+        **RESOURCES.of(RESOURCES.quantizer_tuning_work, SPREAD_THREADS),
     params:
         plan=QUANTIZATIONS.tuning_plan,
         code=QUANTIZATIONS.tuning_code,
@@ -92,6 +97,7 @@ for BATCH in QUANTIZATIONS.batches:
             tuning=QUANTIZATIONS.batch_tuning_files(BATCH),
             experts=LAYOUT.expert_files(),
             data=LAYOUT.split_files("train"),
+            manifests=LAYOUT.data_manifests(),
             base=LAYOUT.base_files(),
         output:
             QUANTIZATIONS.seed_files(BATCH),
@@ -103,9 +109,9 @@ for BATCH in QUANTIZATIONS.batches:
             merge=any_of(BATCH.merges),
         conda:
             "../envs/pmqbench.yaml"
-        threads: JOB_THREADS
+        threads: SPREAD_THREADS
         resources:
-            **RESOURCES.of(RESOURCES.batch_work(BATCH), JOB_THREADS),
+            **RESOURCES.of(RESOURCES.batch_work(BATCH), SPREAD_THREADS),
         params:
             plan=QUANTIZATIONS.batch_plan(BATCH),
             code=QUANTIZATIONS.quantizer_code(BATCH.recipes[0]),
@@ -124,6 +130,7 @@ for BATCH in QUANTIZATIONS.tuning_batches:
             experts=LAYOUT.expert_files(),
             data=LAYOUT.split_files("train"),
             validation=LAYOUT.split_files("validation"),
+            manifests=LAYOUT.data_manifests(),
             base=LAYOUT.base_files(),
         output:
             QUANTIZATIONS.choices(BATCH),
@@ -135,9 +142,9 @@ for BATCH in QUANTIZATIONS.tuning_batches:
             merge=any_of(BATCH.merges),
         conda:
             "../envs/pmqbench.yaml"
-        threads: JOB_THREADS
+        threads: SPREAD_THREADS
         resources:
-            **RESOURCES.of(RESOURCES.batch_tuning_work(BATCH), JOB_THREADS),
+            **RESOURCES.of(RESOURCES.batch_tuning_work(BATCH), SPREAD_THREADS),
         params:
             plan=QUANTIZATIONS.batch_tuning_plan(BATCH),
             code=QUANTIZATIONS.choice_code(BATCH.recipes[0]),
@@ -150,6 +157,7 @@ rule refine_model:
         start=QUANTIZATIONS.start_files,
         experts=LAYOUT.expert_files(),
         data=LAYOUT.split_files("train"),
+        manifests=LAYOUT.data_manifests(),
         base=LAYOUT.base_files(),
     output:
         LAYOUT.refined_files(f"{QUANTIZED}/{{quantized}}/seed-{{seed}}"),
@@ -161,9 +169,9 @@ rule refine_model:
         quantized=any_of(QUANTIZATIONS.refined()),
     conda:
         "../envs/pmqbench.yaml"
-    threads: JOB_THREADS
+    threads: SPREAD_THREADS
     resources:
-        **RESOURCES.of(RESOURCES.refinement_work, JOB_THREADS),
+        **RESOURCES.of(RESOURCES.refinement_work, SPREAD_THREADS),
     params:
         plan=QUANTIZATIONS.refine_plan,
         code=QUANTIZATIONS.refine_code,

@@ -4,6 +4,7 @@ rule collect_records:
         records=REPORTS.record_files,
         layers=REPORTS.layer_files,
         curves=REPORTS.curve_files,
+        manifests=REPORTS.manifests,
     output:
         records=f"{REPORT_FOLDERS}/{{report}}/records.parquet",
         layers=f"{REPORT_FOLDERS}/{{report}}/layers.parquet",

@@ -1,6 +1,6 @@
 """The gate before merging: compares each expert with the base and its published value; warns, or stops a strict suite."""
 
-from pmqbench.files import write_json
+from pmqbench.integrity import write_sealed
 from pmqbench.jobs import logger, run_job
 from pmqbench.records import read_record
 from pmqbench.reporting.gates import check_experts, gate_warnings, refuse
@@ -13,7 +13,7 @@ def main(job):
         refuse(gates)
     for warning in gate_warnings(gates):
         logger.warning("%s", warning)
-    write_json(job.output[0], gates)
+    write_sealed(job.output[0], gates)
 
 
 run_job(main, snakemake)

@@ -1,6 +1,6 @@
 """Gathers what a report's readers have to be warned of."""
 
-from pmqbench.files import read_json
+from pmqbench.integrity import read_sealed
 from pmqbench.jobs import run_job
 from pmqbench.reporting.collect import read_table
 from pmqbench.reporting.report_warnings import write_warnings
@@ -13,7 +13,7 @@ def main(job):
         stated=job.params.stated,
         strict=job.params.strict,
         manifests=job.input.manifests,
-        gates=read_json(job.input.gates),
+        gates=read_sealed(job.input.gates),
         records=read_table(job.input.records),
     )
 

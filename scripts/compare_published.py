@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pmqbench.files import read_json
+from pmqbench.integrity import read_sealed
 from pmqbench.jobs import run_job
 from pmqbench.reporting.collect import read_table
 from pmqbench.reporting.reproduction import compare_published, write_reproduction
@@ -11,7 +11,7 @@ from pmqbench.reporting.reproduction import compare_published, write_reproductio
 def main(job):
     table = compare_published(read_table(job.input.records), job.params.pairs, job.params.tolerances)
     paths = {name: Path(path) for name, path in job.output.items()}
-    write_reproduction(job.params.report, table, read_json(job.input.gates), **paths)
+    write_reproduction(job.params.report, table, read_sealed(job.input.gates), **paths)
 
 
 run_job(main, snakemake)

@@ -8,7 +8,8 @@ import pytest
 
 from pmqbench.costs import Costs
 from pmqbench.errors import DataError
-from pmqbench.files import read_json, write_json
+from pmqbench.files import read_json
+from pmqbench.integrity import read_sealed, write_sealed
 from pmqbench.jobs import Made, write_manifest
 from pmqbench.records import Record, read_record, write_record
 
@@ -49,8 +50,8 @@ def test_a_record_keeps_them(tmp_path):
     write_record(tmp_path / "r.json", record)
     assert read_record(tmp_path / "r.json") == record
     assert RECORD.costs == Costs()
-    older = read_json(tmp_path / "r.json")
+    older = read_sealed(tmp_path / "r.json")
     del older["costs"]
-    write_json(tmp_path / "r.json", older)
+    write_sealed(tmp_path / "r.json", older)
     with pytest.raises(DataError, match=r"r\.json.*not a result record of this version.*costs"):
         read_record(tmp_path / "r.json")

@@ -8,6 +8,7 @@ import pytest
 
 from pmqbench.errors import ConfigError, DataError, did_you_mean
 from pmqbench.files import atomic_path, check_name, hash8, read_json, write_json
+from pmqbench.integrity import write_sealed
 from pmqbench.options import build_options
 from pmqbench.provenance import provenance
 from pmqbench.records import Record, pack_outcomes, read_record, write_record
@@ -87,6 +88,6 @@ def test_records_round_trip_with_their_outcomes(tmp_path):
 
 
 def test_foreign_records_are_refused(tmp_path):
-    write_json(tmp_path / "r.json", {"model": "x", "accuracy": 1})
+    write_sealed(tmp_path / "r.json", {"model": "x", "accuracy": 1})
     with pytest.raises(DataError, match=r"r\.json.*not a result record.*accuracy"):
         read_record(tmp_path / "r.json")

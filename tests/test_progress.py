@@ -1,13 +1,7 @@
-"""What a run says while it runs and when jobs fail: lines, time left, causes."""
-
-import logging
-import re
-from types import SimpleNamespace
+"""What a run says while it runs and when jobs fail: lines and the time left."""
 
 import pytest
 
-from pmqbench.jobs import run_job
-from pmqbench.workflow.failures import SILENT, failure_list, last_error
 from pmqbench.workflow.progress import Job, Run, duration
 
 
@@ -79,62 +73,12 @@ def test_durations(seconds, said):
     assert duration(seconds) == said
 
 
-@pytest.fixture
-def failed_log(tmp_path):
-    """The log of a job that a function ends, as jobs write it."""
-
-    def fail(function):
-        log = tmp_path / "job.log"
-        job = SimpleNamespace(log=[str(log)], rule="merge_experts", wildcards={"merge": "ta"})
-        root = logging.getLogger()
-        handlers, level = list(root.handlers), root.level
-        try:
-            with pytest.raises((SystemExit, RuntimeError)):
-                run_job(function, job)
-        finally:
-            logging.captureWarnings(False)
-            for handler in [*root.handlers]:
-                root.removeHandler(handler)
-            for handler in handlers:
-                root.addHandler(handler)
-            root.setLevel(level)
-        return str(log)
-
-    return fail
-
-
-def test_the_cause_is_the_jobs_message(failed_log):
-    from pmqbench.errors import DataError
-
-    def main(_):
-        raise DataError("the tensor is missing.", where="experts/digits", remedy="Fetch it again.")
-
-    assert last_error([failed_log(main)]) == "experts/digits: the tensor is missing. Fetch it again."
-
-
-def test_the_cause_of_an_unexpected_error_is_the_exception(failed_log):
-    def main(_):
-        raise RuntimeError("shapes differ")
-
-    assert last_error([failed_log(main)]) == "RuntimeError: shapes differ"
-
-
-def test_a_killed_job_and_a_missing_log_are_told_apart_from_an_error(tmp_path):
+def test_a_long_job_is_shown_with_what_its_log_last_said(tmp_path):
     log = tmp_path / "job.log"
-    log.write_text("2026-11-26 16:40:07,137 INFO pmqbench: merge_experts {'merge': 'ta'}\n")
-    assert last_error([str(log)]) == last_error([str(tmp_path / "none.log")]) == SILENT
-
-
-def test_a_long_cause_is_cut(tmp_path):
-    log = tmp_path / "job.log"
-    log.write_text(f"2026-11-26 16:40:07,137 ERROR pmqbench: {'x' * 1000}\n")
-    assert re.fullmatch(r"x{299}…", last_error([str(log)]))
-
-
-def test_the_list_of_failures_has_a_line_a_job(tmp_path):
-    log = tmp_path / "job.log"
-    log.write_text("2026-11-26 16:40:07,137 ERROR pmqbench: no such file\n")
-    lines = failure_list([("quantize", ("ta", "gptq"), ()), ("merge", ("ta",), (str(log),))]).splitlines()
-    assert lines[:3] == ["2 jobs failed:", f"  merge ta: no such file [{log}]", f"  quantize ta gptq: {SILENT}"]
-    assert len(lines) == 4
-    assert failure_list([("merge", (), ())]).startswith("1 job failed:")
+    run = run_of(refine=2, merge=1)
+    run.start(1, Job("refine", ("ta",), 0.0, (str(log),)))
+    run.start(2, Job("merge", ("ties",), 550.0))
+    assert run.long_running(600.0, 300) == ["refine ta (10 min)"]
+    lines = [f"steps {done} of 1000: {done // 10}% done, 7 min left; 10 min so far, 2.0 GB of memory" for done in (500, 600)]
+    log.write_text("".join(f"2026-11-26 16:40:07,137 INFO pmqbench.heartbeat: {line}\n" for line in lines))
+    assert run.long_running(600.0, 300) == ["refine ta (10 min): steps 600 of 1000: 60% done, 7 min left"]

@@ -35,10 +35,7 @@ def read_records(report: Path) -> pd.DataFrame:
     path = report / RECORDS
     if not path.is_file():
         raise DataError(f"no {RECORDS} here.", where=str(report), remedy="Name the folder of a report: results/suites/mini")
-    try:
-        records = read_table(path)
-    except (OSError, ValueError) as error:  # pyarrow's are ValueErrors
-        raise DataError(f"cannot be read ({error}).", where=str(path), remedy="Delete it and run again.") from error
+    records = read_table(path)
     if list(records.columns) != list(DTYPES):
         what = f"its columns are not {', '.join(DTYPES)}."
         raise DataError(what, where=str(path), remedy="Name the report of a leaderboard, or run it again.")

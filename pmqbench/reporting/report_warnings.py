@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from pmqbench.errors import DataError, listed
-from pmqbench.files import read_json, write_json
+from pmqbench.files import write_json
+from pmqbench.integrity import read_sealed
 from pmqbench.reporting.gates import gate_warnings
 
 STAGES = ("merged", "quantized", "evaluations")  # what is made before them is the same for all rows of a report
@@ -50,7 +51,7 @@ def write_warnings(
     Raises:
         DataError: `strict`, and there is such a model.
     """
-    made = {folder_of(manifest): read_json(manifest) for manifest in manifests}
+    made = {folder_of(manifest): read_sealed(manifest) for manifest in manifests}
     if strict:
         refuse_short_samples(made)
     evaluated = [(f"evaluations/{row.model}", row) for row in records.itertuples()]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import read_json
+from pmqbench.integrity import read_manifest, read_sealed
 from pmqbench.quantization.export import export_model, exported_weights
 from pmqbench.records import read_record
 from pmqbench.reporting.model_card import OWN, Card, Origin, model_card
@@ -18,12 +18,12 @@ def main(job: Any) -> None:
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     folder, base = Path(job.input.packed).parent, Path(plan["base"])
-    manifest, merged = read_json(folder / "manifest.json"), read_json(job.input.merged)
+    manifest, merged = read_manifest(folder), read_sealed(job.input.merged)
     quantizer = manifest["recipe"]["quantizer"]
     deployed = family.deployed(folder, base)
     tasks = [task_of(task) for task in plan["tasks"]]
     manifests = zip(tasks, job.input.experts, strict=True)
-    origins = {task.name: Origin.of(read_json(path), f"expert {task.name}") for task, path in manifests}
+    origins = {task.name: Origin.of(read_sealed(path), f"expert {task.name}") for task, path in manifests}
     with exported_weights(Path(job.input.packed), deployed, quantizer["options"]) as weights:
         card = Card(
             suite=plan["suite"],
@@ -34,7 +34,7 @@ def main(job: Any) -> None:
             quantizer=quantizer,
             refinement=manifest["recipe"].get("refinement"),
             seed=manifest["recipe"]["seed"],
-            base=Origin.of(read_json(base / "manifest.json"), "base"),
+            base=Origin.of(read_manifest(base), "base"),
             experts=origins,
             rows={
                 label: {record.task: record for record in map(read_record, records)}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pmqbench.costs import Costs
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import read_json
+from pmqbench.integrity import read_sealed
 from pmqbench.jobs import Made, finish_model
 from pmqbench.merging.base import merger_of
 from pmqbench.merging.engine import linear_weights, merge
@@ -18,12 +18,12 @@ from pmqbench.torch_setup import start_torch
 def main(job: Any) -> None:
     """Merges base and experts by one recipe."""
     started = time.perf_counter()
-    start_torch(job.threads)
+    start_torch(job.threads, gpus=0)
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     recipe, costs = dict(plan["recipe"]), Costs()
     if job.input.tuning:
-        choice = read_json(job.input.tuning[0])
+        choice = read_sealed(job.input.tuning[0])
         recipe["options"], costs = recipe["options"] | choice["chosen"], Costs.from_manifest(choice)
     base, folder = Path(plan["base"]), Path(plan["folder"])
     experts = {task: Path(path) for task, path in plan["experts"].items()}

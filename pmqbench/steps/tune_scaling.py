@@ -9,7 +9,7 @@ from typing import Any
 from pmqbench.costs import Costs
 from pmqbench.evaluation.validation import Validation
 from pmqbench.families.base import FAMILIES
-from pmqbench.files import write_json
+from pmqbench.integrity import write_sealed
 from pmqbench.merging.base import merger_of
 from pmqbench.merging.engine import linear_weights
 from pmqbench.merging.tuning import scaled_merges
@@ -19,7 +19,7 @@ from pmqbench.tuning import choose
 
 def main(job: Any) -> None:
     """Chooses a merge's scaling on the validation splits of all tasks."""
-    started, device = time.perf_counter(), start_torch(job.threads)
+    started, device = time.perf_counter(), start_torch(job.threads, job.resources.get("gpu", 1))
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     base = Path(plan["base"])
@@ -39,4 +39,4 @@ def main(job: Any) -> None:
 
     choice = choose(candidates, values)
     costs = Costs(time.perf_counter() - started, validation_labels=True)
-    write_json(job.output[0], choice | costs.stated())
+    write_sealed(job.output[0], choice | costs.stated())

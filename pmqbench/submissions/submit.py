@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from pmqbench.errors import ConfigError, DataError, did_you_mean
-from pmqbench.files import hash8, read_json, sha256_file, with_whole_numbers, write_text
+from pmqbench.files import hash8, sha256_file, with_whole_numbers, write_text
+from pmqbench.integrity import MANIFEST, read_sealed
 from pmqbench.merging.base import MERGERS
 from pmqbench.quantization.base import QUANTIZERS
 from pmqbench.recipes import Suite, Target
@@ -124,10 +125,10 @@ def entry_of(layout: Layout, models: Sequence[Model], submitted: Submitter, with
 
 def manifest(model: Model) -> dict[str, Any]:
     """What made a model; DataError if it was not made."""
-    path = Path(model.folder) / "manifest.json"
+    path = Path(model.folder) / MANIFEST
     if not path.is_file():
         raise DataError("there is no such file.", where=str(path), remedy="Run the suite first.")
-    return read_json(path)
+    return read_sealed(path)
 
 
 def records_of(layout: Layout, model: Model) -> list[Record]:

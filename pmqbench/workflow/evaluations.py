@@ -50,7 +50,8 @@ class Evaluations:
 
     def alone(self) -> list[str]:
         """Ids of the models that are evaluated in jobs of their own."""
-        together, batched = {f"quantized/{path}/" for path in self.in_one_job}, self._batched()
+        together = self.quantizations.stages.left_out(f"quantized/{path}/" for path in self.in_one_job)
+        batched = self._batched()
         models = (model for model in self.layout.models.values() if model.kind != "expert" and model.id not in batched)
         return [model.id for model in models if f"{model.id.rpartition('/')[0]}/" not in together]
 
@@ -133,11 +134,11 @@ class Evaluations:
         return dict(zip(self.record_stems(), self.layout.suite.tasks, strict=True))
 
     def _batched(self) -> set[str]:
-        return {model.id for models in self.by_merge.values() for model in models}
+        return self.quantizations.stages.left_out(model.id for models in self.by_merge.values() for model in models)
 
     def _evaluated(self, model: Model) -> bool:
         """Whether today's code has made a record of the model."""
-        return any(self.quantizations.stages.code_of(record) == self.code() for record in self.layout.record_files(model))
+        return any(self.quantizations.stages.made(record) == self.code() for record in self.layout.record_files(model))
 
     def _below(self, model: Model) -> str:
         """The model's id with the wildcard `merge` for its merge."""

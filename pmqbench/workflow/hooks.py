@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import os
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pmqbench.workflow.failures import failure_list
+from pmqbench.workflow.failures import Failure, failure_table, finished
 
 SHOWN = {"shown": True}  # marks what our logger is to show, in line with what Snakemake says of the jobs
 RANKING = ("rank_models", "compare_training_seeds")
 JOINING = "join_leaderboards"
+BEGAN = time.time()
+"""When this run did: logs that are older are of other runs."""
 
 
 def name_log(log: list[str]) -> None:
@@ -44,24 +48,45 @@ def show_leaderboards(dag: Any) -> None:
 
 
 def list_failures(scheduler: Any) -> None:
-    """Says which jobs failed, one line each; a run may also fail without one.
+    """Says why jobs failed, each cause once, and which jobs were not begun for that; a run may also fail without one.
 
     A leaderboard is whole if only MLflow failed, so it is shown too.
 
     Args:
         scheduler: Snakemake's scheduler.
     """
-    jobs = [one for job in scheduler.failed for one in (job if job.is_group() else [job])]
-    if not jobs:
+    dag = scheduler.workflow.dag
+    failed = [one for job in scheduler.failed for one in _failed_parts(job)]
+    if not failed:
         return
     from rich.console import Console
     from snakemake.logging import logger
 
     from pmqbench.reporting.terminal import show
 
-    for report in sorted({Path(job.output[0]).parent for job in jobs if job.rule.name == "track_runs"}):
+    for report in sorted({Path(job.output[0]).parent for job in failed if job.rule.name == "track_runs"}):
         screen = io.StringIO()
         show(report, console=Console(file=screen))
         logger.info(screen.getvalue().rstrip(), extra=SHOWN)
-    told = [(job.rule.name, tuple(job.wildcards_dict.values()), tuple(map(str, job.log))) for job in jobs]
-    logger.error(failure_list(told))
+    parts = {one for job in scheduler.failed for one in _parts(job)}
+    left = [job for job in scheduler.remaining_jobs if not job.is_norun and job not in parts]
+    left += [job for job in parts if job not in failed and not finished(_failure(job), BEGAN)]
+    told = [_failure(job, len(set(dag.bfs(dag.depending, job)).intersection(left))) for job in failed]
+    logger.error(failure_table(told, Counter(job.rule.name for job in left), BEGAN))
+
+
+def _parts(job: Any) -> list[Any]:
+    """A job, or the jobs of a group."""
+    return list(job) if job.is_group() else [job]
+
+
+def _failed_parts(job: Any) -> list[Any]:
+    """A failed job, or those of a failed group that began and were not done; its first ones if none has begun."""
+    if not job.is_group():
+        return [job]
+    begun = [one for one in job if any(Path(log).is_file() and Path(log).stat().st_mtime >= BEGAN for log in one.log)]
+    return [one for one in begun if not finished(_failure(one), BEGAN)] or list(next(iter(job.toposorted)))
+
+
+def _failure(job: Any, holds_up: int = 0) -> Failure:
+    return Failure(job.rule.name, tuple(job.wildcards_dict.values()), tuple(map(str, job.log)), holds_up)

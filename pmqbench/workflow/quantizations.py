@@ -60,12 +60,12 @@ class Quantizations:
 
         With some seeds there, made by today's code, each is a job of its own, so that a new one is computed alone.
         """
-        batched = {path for batch in self.batches for path in batch.paths()}
+        batched = self.stages.left_out(path for batch in self.batches for path in batch.paths())
         return [path for path, models in self.calibrated().items() if path not in batched and self._anew(models)]
 
     def one_by_one(self) -> list[str]:
         """<merge>/<quantizer> whose seeds are a job each."""
-        together = {*self.in_one_job, *(path for batch in self.batches for path in batch.paths())}
+        together = self.stages.left_out([*self.in_one_job, *(path for batch in self.batches for path in batch.paths())])
         return [path for path in self.calibrated() if path not in together]
 
     def seed_files(self, batch: Batch | None = None) -> list[str]:
@@ -109,7 +109,7 @@ class Quantizations:
 
     def tuned(self) -> list[str]:
         """<merge>/<quantizer> of the models some of whose options are chosen, each in a job of its own."""
-        batched = {path for batch in self.tuning_batches for path in batch.paths()}
+        batched = self.stages.left_out(path for batch in self.tuning_batches for path in batch.paths())
         return [path for path, models in self.layout.quantized.items() if models[0].quantizer.tune and path not in batched]
 
     @cached_property
@@ -167,6 +167,7 @@ class Quantizations:
             "folder": model.folder,
             "state": f"{STATES}/{wildcards.quantized}/seed-{model.seed}.pt",
             "seed": model.seed,
+            "processes": self.layout.suite.processes_of(model.refinement.method),
             **self.stages.calibration,
         }
 
@@ -216,11 +217,13 @@ class Quantizations:
             for models in recipes
         ]
         known = self.stages.calibration if calibrated else {}
-        return {"family": self.layout.suite.family, "merged": merged, "recipes": made, **known}
+        processes = self.layout.suite.processes_of(recipes[0][0].quantizer.method)  # recipes of a job are of one method
+        return {"family": self.layout.suite.family, "merged": merged, "recipes": made, "processes": processes, **known}
 
     def _tuning_plan(self, merged: str, recipes: Sequence[QuantRecipe]) -> Plan:
         candidates = [{"recipe": recipe.describe(), "candidates": candidates_of(recipe.tune)} for recipe in recipes]
-        plan = {"family": self.layout.suite.family, "merged": merged, "recipes": candidates}
+        processes = self.layout.suite.processes_of(recipes[0].method)
+        plan = {"family": self.layout.suite.family, "merged": merged, "recipes": candidates, "processes": processes}
         return plan | self.stages.calibration | self.stages.validation
 
     def _batches(self, anew: Callable[[list[Model]], bool], wanted: Callable[[QuantRecipe], bool]) -> list[Batch]:
@@ -242,7 +245,7 @@ class Quantizations:
 
     def _chosen(self, models: Sequence[Model]) -> bool:
         """Whether today's code has made a recipe's choice."""
-        return self.stages.code_of(_choices(models)[0]) == self.choice_code(models[0].quantizer)
+        return self.stages.made(_choices(models)[0]) == self.choice_code(models[0].quantizer)
 
     def _anew(self, models: Sequence[Model]) -> bool:
         """Whether today's code has made none of a recipe's models, or not what they are made of, in a suite of small jobs."""

@@ -203,8 +203,9 @@ class JobResources:
         return _rounded(ROOM_FOR_MEMORY * work.memory_mb + DEVICE_MB * self.devices(work), 100)
 
     def devices(self, work: Work) -> int:
-        """None for the small models of batched jobs, which lose more than they gain."""
-        return self._suite.job_gpus if work.on_device and not self._suite.batch_jobs else 0
+        """None for the small models of batched jobs, which lose more than they gain; else one for each process at least."""
+        asked = self._suite.job_gpus if work.on_device and not self._suite.batch_jobs else 0
+        return max(asked, work.processes) if asked else 0
 
 
 def _rounded(value: float, step: int) -> int:

@@ -7,7 +7,7 @@ must not: what of it changes an artefact stands in the artefact's path. What els
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,10 +29,14 @@ class Stages:
     Attributes:
         layout: of the suite.
         code_of: manifest or record -> hash of the code that made it, or None if there is none.
+        in_job: whether this process was started to run a job, as on a cluster. The run that started it has chosen which of
+            several rules makes a file, by what was there at its start; that has changed since, so here each rule offers all
+            that it can make, and `--allowed-rules` tells which one is meant.
     """
 
     layout: Layout
     code_of: Callable[[str], str | None]
+    in_job: bool = False
 
     # --- data, base, experts, heads
 
@@ -124,6 +128,7 @@ class Stages:
             "base": layout.base,
             "experts": self.expert_folders,
             "folder": f"{MERGED}/{wildcards.merge}",
+            "processes": layout.suite.processes_of(merge.method),
             **(self.calibration if merge.method.calibrated else {}),
         }
 
@@ -157,7 +162,11 @@ class Stages:
     def _merger(self, merge: MergeRecipe) -> str:
         return MERGERS.get(merge.method_name).__module__
 
-    # --- what is there already
+    # --- what is there already, and who makes the rest
+
+    def left_out(self, paths: Iterable[str]) -> set[str]:
+        """What a rule leaves to others that make it too: in a job's process nothing."""
+        return set() if self.in_job else set(paths)
 
     @cached_property
     def stale_experts(self) -> bool:
@@ -169,7 +178,11 @@ class Stages:
 
     def made_by(self, folder: str) -> str | None:
         """Hash of the code that made the model in a folder."""
-        return self.code_of(f"{folder}/manifest.json")
+        return self.made(f"{folder}/manifest.json")
+
+    def made(self, path: str) -> str | None:
+        """Hash of the code that made a file, if one is there to be kept: in a job's process none is."""
+        return None if self.in_job else self.code_of(path)
 
     @cached_property
     def expert_folders(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32, unpack_from_int32
+from safetensors import safe_open
 
 from pmqbench.checkpoints import Checkpoint
 from pmqbench.errors import DataError
@@ -44,6 +45,18 @@ def test_a_model_comes_back_bit_for_bit(tmp_path):
         assert (got.bits, got.codes.dtype, got.zero is None) == (expected.bits, expected.codes.dtype, expected.zero is None)
         assert torch.equal(got.codes, expected.codes)
         assert torch.equal(got.weight(), expected.weight())
+
+
+def test_equal_models_are_equal_files(tmp_path):
+    # The metadata, a name each of many layers, stand in one order, whatever the order of a hash map is this time.
+    codes = {f"blocks.{index}.fc – {index}": coded(3, 8, 4, None, False) for index in range(40)}
+    files = [tmp_path / f"{index}.safetensors" for index in range(3)]
+    for file in files:
+        save_packed(file, {"norm": torch.ones(5)}, codes)
+    assert len({file.read_bytes() for file in files}) == 1
+    with safe_open(files[0], framework="numpy") as stored:
+        assert stored.metadata() == {"format": "pt"} | {f"{layer}.bits": "4" for layer in codes}
+        assert stored.get_tensor("norm").tolist() == [1] * 5
 
 
 def test_a_damaged_file_is_an_error(tmp_path):

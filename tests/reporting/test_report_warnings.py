@@ -5,7 +5,8 @@ import json
 import pytest
 
 from pmqbench.errors import DataError
-from pmqbench.files import read_json, write_json
+from pmqbench.files import read_json
+from pmqbench.integrity import write_sealed
 from pmqbench.reporting.report_warnings import folder_of, mixed_libraries, write_warnings
 
 QUIET = {"source": "", "experts": [], "unchecked": [], "below_base": []}
@@ -24,7 +25,7 @@ def gathered(tmp_path, monkeypatch, records):
     def gather(manifests=(), stated=(), gates=QUIET, table=records):
         paths = [f"results/{folder}/manifest.json" for folder in dict(manifests)]
         for path, manifest in zip(paths, dict(manifests).values(), strict=True):
-            write_json(path, manifest)
+            write_sealed(path, manifest)
         write_warnings("warnings.json", suite="mini", stated=stated, manifests=paths, gates=gates, records=table)
         return [(one["where"], one["message"]) for one in read_json("warnings.json")]
 
@@ -62,7 +63,7 @@ def test_a_strict_suite_refuses_models_of_too_few_samples(gathered, records):
     with pytest.raises(DataError, match=r"quantized/ta/gptq/seed-0: task signs had 31 calibration samples where 48"):
         write_warnings("w.json", suite="mini", stated=[], manifests=paths, gates=QUIET, records=records, strict=True)
     recipe["calibration_samples"]["signs"] = 48
-    write_json(paths[0], {"recipe": recipe})
+    write_sealed(paths[0], {"recipe": recipe})
     write_warnings("w.json", suite="mini", stated=[], manifests=paths, gates=QUIET, records=records, strict=True)
     assert read_json("w.json") == []
 

@@ -12,7 +12,8 @@ import pytest
 
 from pmqbench.config import load_suite
 from pmqbench.costs import Costs
-from pmqbench.files import hash8, write_json
+from pmqbench.files import hash8
+from pmqbench.integrity import write_sealed
 from pmqbench.records import Record, pack_outcomes, write_record
 from pmqbench.reporting.collect import collect, write_table
 from pmqbench.reporting.comparisons import compare_all
@@ -85,7 +86,7 @@ def write_results(layout):
         for task in model.tasks:
             record, made = record_of(model, task)
             write_record(layout.record_file(model, layout.tasks[task]), record)
-        write_json(Path(model.folder) / "manifest.json", made | {"size_bytes": record.size_bytes})
+        write_sealed(Path(model.folder) / "manifest.json", made | {"size_bytes": record.size_bytes})
     report = Path(REPORTS) / layout.suite.name
     records = collect(layout.suite.name, Reports(layout).record_rows(SimpleNamespace(report=layout.suite.name)))
     write_table(report / "records.parquet", records)

@@ -29,11 +29,17 @@ TEXT = {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "lay
 
 
 class Project:
-    """A copy of the project's sources and a working folder with results of its own; `variables` are added to Snakemake's."""
+    """A copy of the project's sources and a working folder with results of its own.
+
+    Attributes:
+        variables: added to Snakemake's environment.
+        user: id of the user and group that run it; None is who runs the tests.
+    """
 
     def __init__(self, source: Path, work: Path) -> None:
         self.source, self.work = source, work
         self.variables: dict[str, str] = {}
+        self.user: int | None = None
 
     def snakemake(self, *arguments: str, code: int | None = 0, timeout: int = 600) -> str:
         """Runs Snakemake in the working folder; returns its output. `code` None accepts any exit status."""
@@ -44,6 +50,9 @@ class Project:
             capture_output=True,
             text=True,
             timeout=timeout,
+            user=self.user,
+            group=self.user,
+            extra_groups=None if self.user is None else [],
         )
         output = done.stdout + done.stderr
         assert code is None or done.returncode == code, output[-6000:]
