@@ -5,6 +5,7 @@ CORES ?= all
 PYTHON ?= python3
 PORT ?= 5000
 SNAKEMAKE_ARGS ?=
+AGAINST ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,13 +13,14 @@ INSTALLED := $(VENV)/.installed
 CONFIG := config/$(SUITE).yaml
 # The logger is in the checkout: a line per finished job, bars in a terminal, the whole log in .snakemake/log.
 RUN = PYTHONPATH="$(CURDIR)" $(BIN)/snakemake $(1) --logger pmqbench --configfile $(CONFIG) --cores $(CORES) $(SNAKEMAKE_ARGS)
+REPRODUCED = reproduced/$(SUITE)
 # The report's folder; fails with the list of targets if the suite has no such one.
 FOLDER = $(BIN)/python -m pmqbench.workflow $(CONFIG) "$(TARGET)"
 
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := run
-.PHONY: run show unlock test test-faults test-cluster test-fuzz test-gpu lint report leaderboard submit readme export ui clean help install
+.PHONY: run show estimate unlock doctor reproduce test test-faults test-cluster test-fuzz test-gpu lint report leaderboard submit readme export ui clean help install
 
 run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full, ablations, seeds or methods for more
 	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(wildcard config/*.yaml))"; exit 2; }
@@ -32,6 +34,17 @@ show: install  ## Show SUITE's leaderboard again, with all its rows
 
 unlock: install  ## Release the lock that a killed run left on the results; what was finished is kept
 	$(BIN)/snakemake --unlock --cores 1 --configfile $(CONFIG)
+
+estimate: install  ## What SUITE costs before it is run: jobs, time, memory, disk, downloads; TARGET as for run
+	@$(BIN)/python -m pmqbench.cli estimate $(CONFIG) --target $(TARGET)
+
+doctor: install  ## Explain the state of results/ and the way out of it; DOCTOR=--remove deletes what is damaged or orphaned
+	@$(BIN)/python -m pmqbench.cli doctor --config $(CONFIG) $(DOCTOR)
+
+reproduce: install  ## Run SUITE twice in folders of their own below reproduced/ and compare all files; or once, AGAINST=results
+	@$(call RUN,$(TARGET)) --directory $(REPRODUCED)/first
+	@$(if $(AGAINST),,$(call RUN,$(TARGET)) --directory $(REPRODUCED)/second)
+	@$(BIN)/python -m pmqbench.cli diff $(or $(AGAINST),$(REPRODUCED)/second/results) $(REPRODUCED)/first/results
 
 report: install  ## Write SUITE's report.html again, Snakemake's page of how it all came about
 	report=$$($(FOLDER)) && $(call RUN,$(TARGET)) --report $$report/report.html

@@ -31,6 +31,7 @@ from pmqbench import errors
 from pmqbench.devices import VISIBLE, take_devices, visible
 from pmqbench.distributed import ALONE, World
 from pmqbench.errors import PMQError
+from pmqbench.exhausted import explained, more_memory
 from pmqbench.files import read_json, write_json
 from pmqbench.jobs import show_warnings
 
@@ -183,7 +184,7 @@ class _Team:
         if not report.exists():
             status = self.processes[rank - 1].returncode
             how = f"died with {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-            remedy = "Where memory ran out, lower `calibration.batch_size` or `processes`." if status == -signal.SIGKILL else ""
+            remedy = f"If memory ran out: {more_memory()}" if status == -signal.SIGKILL else ""
             return (1, 0.0), ProcessError(f"it {how}.", where=where, remedy=remedy)
         told = read_json(report)
         if "traceback" in told:
@@ -228,7 +229,8 @@ def _report(folder: Path, rank: int) -> Path:
 def main() -> None:
     """A process beside the first one: its part of the work, and a report if it fails."""
     folder, rank = Path(sys.argv[1]), int(sys.argv[2])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one gets it too, and ends this one
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the first one gets it too, and ends this one
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     show_warnings(aloud=False)
     request = read_json(folder / "request.json")
@@ -240,13 +242,17 @@ def main() -> None:
         _join(world, folder)
         work(_job(request["share"]), world)
     except PMQError as error:
-        told = {"what": error.what, "where": error.where, "remedy": error.remedy}
-        write_json(_report(folder, rank), {"kind": type(error).__name__, **told})
+        write_json(_report(folder, rank), _told(error))
         os._exit(1)
-    except Exception:
-        write_json(_report(folder, rank), {"traceback": traceback.format_exc()})
+    except Exception as error:
+        known = explained(error)
+        write_json(_report(folder, rank), _told(known) if known else {"traceback": traceback.format_exc()})
         os._exit(1)
     _leave()
+
+
+def _told(error: PMQError) -> dict[str, str]:
+    return {"kind": type(error).__name__, "what": error.what, "where": error.where, "remedy": error.remedy}
 
 
 def _end_with_the_first() -> None:

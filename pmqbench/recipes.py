@@ -277,6 +277,10 @@ class Suite:
         """Folder of the base below results/experts."""
         return self.base.base_id(self)
 
+    def processes_of(self, method: Any) -> int:
+        """Over how many processes a job of a method spreads: one, unless the method can share its tasks out."""
+        return self.processes if self.processes > 1 and method.parallel else 1
+
     def expert_id(self, task: Task) -> str:
         """Folder of a task's expert below results/experts."""
         return self.experts.expert_id(self, task)

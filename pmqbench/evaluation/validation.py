@@ -10,6 +10,7 @@ from typing import Any
 
 from pmqbench.distributed import ALONE, World
 from pmqbench.evaluation.base import PROTOCOLS, Assets
+from pmqbench.heartbeat import each
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,6 @@ class Validation:
             task["name"]: self._protocol.evaluate(
                 model, examples, task["metric"], size, self.device, f"{label}, task {task['name']}"
             ).value
-            for examples, task in self._splits
+            for examples, task in each(self._splits, "tasks")
         }
         return dict(self.world.all_of(own.items()))

@@ -105,7 +105,6 @@ class Quantizer(ABC):
         model: BlockModel,
         calibration: Mapping[str, Sequence[Any]],
         experts: Mapping[str, Expert],
-        progress: bool,
         base: Expert | None,
         world: World,
     ) -> Quantizer:

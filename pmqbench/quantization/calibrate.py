@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pmqbench.checkpoints import check_finite
 from pmqbench.distributed import ALONE, World
 from pmqbench.errors import ConfigError
 from pmqbench.families.base import Block, BlockModel, Group
+from pmqbench.heartbeat import Rounds, rounds
 from pmqbench.quantization.base import Quantizer, check_group_size
 from pmqbench.quantization.grid import LayerCodes
 from pmqbench.quantization.layer_record import layer_records
@@ -54,7 +54,6 @@ def quantize_model(
     method: Quantizer,
     calibration: Mapping[str, Sequence[Any]],
     experts: Mapping[str, Expert],
-    progress: bool = True,
     base: Expert | None = None,
     world: World = ALONE,
 ) -> QuantizedModel:
@@ -65,7 +64,6 @@ def quantize_model(
         method: an instance of a class in QUANTIZERS.
         calibration: task -> input batches as `model.embed` takes them; not looked at by uncalibrated methods.
         experts: task -> expert. Needed by methods that use experts; for others they only add merging deviations to the records.
-        progress: show a progress bar over layers when run in a terminal.
         base: the model that the experts were tuned from; needed by methods that use it.
         world: processes that share the work of a `parallel` method: each gives the calibration of its own tasks and the experts
             of all, and all get the same result.
@@ -80,12 +78,12 @@ def quantize_model(
     check_group_size(shapes, method.group_size, "quantization: group_size")
     if world.size > 1 and not method.parallel:
         raise ConfigError(f"{type(method).__name__} runs in one process.", where="processes", remedy="Set it to 1.")
-    method = method.prepare(model, calibration, experts, progress, base, world)
-    with torch.no_grad(), tqdm(total=len(names), desc="layers", unit="layer", disable=None if progress else True) as bar:
+    method = method.prepare(model, calibration, experts, base, world)
+    with torch.no_grad(), rounds("layers", len(names)) as loop:
         run = start(model, method, calibration, experts, base, world)
         for block in model.blocks:
             done = len(run.records)
-            _quantize_block(run, block, bar)
+            _quantize_block(run, block, loop)
             world.check_same(model.get_submodule(block.name).parameters(), block.name)
             _report(block, run.records[done:])
     for index, record in enumerate(run.records):
@@ -94,11 +92,11 @@ def quantize_model(
     return QuantizedModel(tensors, run.codes, run.records)
 
 
-def _quantize_block(run: Run, block: Block, bar: tqdm) -> None:
+def _quantize_block(run: Run, block: Block, loop: Rounds) -> None:
     sequential = run.sampling.sequential if run.sampling else "group"
     for stages, steps in _plan(run, block, sequential):
         run.stages = stages
-        _quantize_stages(run, block, steps, bar, advance_first=sequential == "none")
+        _quantize_stages(run, block, steps, loop, advance_first=sequential == "none")
 
 
 def _plan(run: Run, block: Block, sequential: str) -> list[tuple[range, list[tuple[Group, ...]]]]:
@@ -111,7 +109,7 @@ def _plan(run: Run, block: Block, sequential: str) -> list[tuple[range, list[tup
     return [(stages, [(group,) for group in block.groups if group.stage in stages]) for stages in parts]
 
 
-def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], bar: tqdm, advance_first: bool) -> None:
+def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], loop: Rounds, advance_first: bool) -> None:
     for step in steps:
         began = perf_counter()
         waiting: dict[str, Tensor] = {}  # refitted norms that the inputs collected now are not to see
@@ -134,7 +132,7 @@ def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], bar
             problem.seconds = shared + perf_counter() - began
             place(problem, solution)
             solved.append((problem, solution))
-            bar.update(len(problem.names))
+            loop.advance(len(problem.names))
         _replace(run.model, waiting)
         began = perf_counter()
         if run.reference is not None:

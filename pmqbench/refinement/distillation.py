@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from tqdm import tqdm
 
 from pmqbench.distributed import World
 from pmqbench.errors import NumericalError
 from pmqbench.families.base import Block, BlockModel
+from pmqbench.heartbeat import rounds
 from pmqbench.quantization.layer_record import peak_memory_mb
 from pmqbench.quantization.streams import computing_in
 from pmqbench.refinement.engine import Refined, Start, layer_record
@@ -45,7 +45,7 @@ def distill(method: Distill, start: Start) -> Refined:
     if (stored := world.broadcast(file.load())) is not None:
         training.restore(stored)
         log.info("%s: going on from step %d", start.state, training.step)
-    training.run(file, start.progress)
+    training.run(file)
     if training.best is not None:
         training.put(training.best[1])
     if training.best_step == 0:
@@ -110,24 +110,22 @@ class Training:
     curve: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def run(self, file: StateFile, progress: bool) -> None:
+    def run(self, file: StateFile) -> None:
         """All steps that are left, or as many as the held-out loss allows."""
         steps, spent = self.method.steps, self.seconds
         noted, evaluated = _places(steps, CURVE_POINTS), _places(steps, self.method.evaluations)
         began = perf_counter()
         if self.step == 0 and not self.curve:
             self.evaluate()
-        with tqdm(total=steps, initial=self.step, desc="distill", unit="step", disable=None if progress else True) as bar:
+        with rounds("steps", steps, done=self.step) as loop:
             while self.step < steps and not self._exhausted():
                 self.descend()
                 self.seconds = spent + perf_counter() - began
-                bar.update()
+                loop.advance()
                 if self.step in evaluated:
                     self.evaluate()
                 elif self.step in noted:
                     self.note(None)
-                if self.step in noted or self.step in evaluated:
-                    bar.set_postfix({name: self.curve[-1][name] for name in ("loss", "held_out")}, refresh=False)
                 if file.due():
                     file.save(self.stored())
 

@@ -34,7 +34,6 @@ class Start:
         seed: of the order in which samples are drawn.
         state: file that an interrupted run goes on from; None keeps none.
         identity: what made this run what it is (recipe, inputs, code); a state of another identity is not used.
-        progress: show a progress bar when run in a terminal.
         world: processes that share the work; each gets the whole result, and the first keeps the state.
     """
 
@@ -45,7 +44,6 @@ class Start:
     seed: int
     state: Path | None
     identity: str
-    progress: bool
     world: World
 
     @property
@@ -86,7 +84,6 @@ def refine(
     seed: int,
     state: Path | None,
     identity: str,
-    progress: bool = True,
     world: World = ALONE,
 ) -> Refined:
     """Refines a quantized model, or one at full precision, in place; arguments are those of `Start`.
@@ -95,7 +92,7 @@ def refine(
         DataError: no calibration task, one with fewer than two samples or without an expert, or codes of another model.
         NumericalError: NaN or Inf in the experts' weights or in the loss.
     """
-    start = Start(model, codes, calibration, experts, seed, state, identity, progress, world)
+    start = Start(model, codes, calibration, experts, seed, state, identity, world)
     _check_calibration(start)
     _check_codes(start)
     return method.refine(start)

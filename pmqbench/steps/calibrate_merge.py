@@ -38,7 +38,7 @@ def merge_calibrated(job: Any, world: World) -> None:
     model = family.build(base, "base").to(device)
     model.load_state_dict(merge(method.first(), origin.weights, weights, linear_weights(family, base)))
     samples = unlabelled(calibration, experts)
-    merged = quantize_model(model, method.solver(), samples, experts, world.is_main, origin, world)
+    merged = quantize_model(model, method.solver(), samples, experts, origin, world)
     bring_warnings(world)
     if not world.is_main:
         return

@@ -44,7 +44,7 @@ def quantize(job: Any, world: World) -> None:
             folder, seed = Path(model["folder"]), model["seed"]
             calibration, counts = ({}, {}) if seed is None else draw(family, plan, method.calibration_samples, seed, world)
             student = family.build(merged, "merged model").to(device)
-            quantized = quantize_model(student, method, calibration, experts, world.is_main, base, world)
+            quantized = quantize_model(student, method, calibration, experts, base, world)
             bring_warnings(world)
             if not world.is_main:
                 continue

@@ -50,7 +50,6 @@ def refine_start(job: Any, world: World) -> None:
         seed=seed,
         state=Path(plan["state"]),
         identity=identity,
-        progress=world.is_main,
         world=world,
     )
     bring_warnings(world)

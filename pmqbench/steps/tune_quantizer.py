@@ -45,7 +45,7 @@ def tune(job: Any, world: World) -> None:
                 calibration, counts = draw(family, plan, method.calibration_samples, SEED, world)
             seen = max([seen, *counts.values()])
             model = family.build(merged, "merged model").to(device)
-            quantize_model(model, method, calibration, experts, world.is_main, base, world)
+            quantize_model(model, method, calibration, experts, base, world)
             return validation.values(model, str(candidate))
 
         choice = choose(wanted["candidates"], values)

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 
 from pmqbench.errors import DataError
 from pmqbench.files import atomic_path
+from pmqbench.heartbeat import rounds
 from pmqbench.integrity import damaged
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def save_split(path: str | Path, images: np.ndarray | ImageStream, labels: np.nd
             where=where,
             remedy="The task's class names and its data are of different tasks or versions.",
         )
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file, rounds("images", len(labels)) as loop:
         file.write(_header(stream.shape))
         file.write(labels.astype("<i8").tobytes())
         written, checksums = 0, []
@@ -68,6 +69,7 @@ def save_split(path: str | Path, images: np.ndarray | ImageStream, labels: np.nd
             file.write(np.ascontiguousarray(batch).data)
             checksums += example_checksums(batch, labels[written : written + len(batch)])
             written += len(batch)
+            loop.advance(len(batch))
         if written != len(labels):
             raise _unfit(f"{written} of them with {len(labels)} labels", where)
         file.write(b"".join(checksums))

@@ -103,11 +103,11 @@ class Stages:
         return self.layout.head_files(self.layout.suite.tasks) if self.layout.suite.batch_jobs else [self.head_pattern]
 
     def head_plan(self, wildcards: Any, output: Any) -> Plan:
-        """The prompts of each head, in the order of the outputs."""
+        """The prompts of each head, in the order of the outputs: the wildcard's, or those of all tasks."""
         suite = self.layout.suite
-        made = {self.layout.head_file(task): task for task in suite.tasks}
-        prompts = [made[str(path)].prompts for path in output]
-        return {"family": suite.family, "base": self.layout.base, "prompts": prompts}
+        prompts = dict(zip(self.head_names(), (task.prompts for task in suite.tasks), strict=True))
+        made = [wildcards.head] if wildcards.get("head") else prompts
+        return {"family": suite.family, "base": self.layout.base, "prompts": [prompts[name] for name in made]}
 
     def head_code(self) -> str:
         """The family that encodes prompts."""
@@ -119,11 +119,6 @@ class Stages:
         """The merges that see samples, or those that see none."""
         return [name for name, merge in self.layout.merges.items() if merge.method.calibrated is calibrated]
 
-    def processes(self, method: Any) -> int:
-        """Over how many processes a job of a method spreads: one, unless the method can share its tasks out."""
-        asked = self.layout.suite.processes
-        return asked if asked > 1 and method.parallel else 1
-
     def merge_plan(self, wildcards: Any, output: Any) -> Plan:
         """The recipe, and where base, experts and, for a merge that sees some, samples are."""
         layout, merge = self.layout, self.layout.merges[wildcards.merge]
@@ -133,7 +128,7 @@ class Stages:
             "base": layout.base,
             "experts": self.expert_folders,
             "folder": f"{MERGED}/{wildcards.merge}",
-            "processes": self.processes(merge.method),
+            "processes": layout.suite.processes_of(merge.method),
             **(self.calibration if merge.method.calibrated else {}),
         }
 

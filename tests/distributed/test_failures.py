@@ -36,7 +36,7 @@ def test_a_bug_comes_with_its_traceback():
 
 @pytest.mark.faults
 def test_a_killed_process_is_told_of():
-    with pytest.raises(ProcessError, match=r"^process 2 of 3: it died with SIGKILL\. Where memory ran out"):
+    with pytest.raises(ProcessError, match=r"^process 2 of 3: it died with SIGKILL\. If memory ran out: Run fewer jobs"):
         run_spread(fail, job(3, how="killed"))
 
 

@@ -63,7 +63,7 @@ def test_warnings_of_all_processes_come_together_once(outcomes):
 def test_a_method_that_needs_all_tasks_at_once_is_refused(tmp_path):
     suite = make_suite(tmp_path)
     with pytest.raises(ConfigError, match="Autoround runs in one process"):
-        quantize_model(suite.model(), Autoround(), suite.calibration, suite.experts, False, None, World(0, 2))
+        quantize_model(suite.model(), Autoround(), suite.calibration, suite.experts, None, World(0, 2))
 
 
 def test_tasks_go_round(monkeypatch):

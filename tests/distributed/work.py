@@ -56,7 +56,7 @@ def everything(job: Any, world: World) -> None:
     own = {task: suite.calibration[task] for task in world.own(list(suite.calibration))}
     base = suite.experts["one"]
     for name, method in METHODS.items():
-        found[name] = quantize_model(suite.model(), method, own, suite.experts, False, base, world)
+        found[name] = quantize_model(suite.model(), method, own, suite.experts, base, world)
     distil(folder, world)
     logging.getLogger("pmqbench.test").warning("process %d", world.rank)
     bring_warnings(world)
@@ -70,7 +70,7 @@ def distil(folder: Path, world: World) -> None:
 
     def refined(path: Path | None) -> Any:
         model, codes = case.quantized()
-        given = {"seed": 0, "state": path, "identity": "", "progress": False, "world": world}
+        given = {"seed": 0, "state": path, "identity": "", "world": world}
         return refine(model, codes, method, own, case.experts, **given)
 
     def stopped(training: Training) -> None:

@@ -194,5 +194,5 @@ def run(suite, method, experts=None, calibration=None):
     """(quantized model, result) of `method` on the suite's merged model."""
     model = suite.model()
     given = suite.experts if experts is None else experts
-    result = quantize_model(model, method, calibration or suite.calibration, given, progress=False)
+    result = quantize_model(model, method, calibration or suite.calibration, given)
     return model, result

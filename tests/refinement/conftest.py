@@ -39,7 +39,7 @@ class Case:
     def quantized(self, **options: Any) -> tuple[Any, dict[str, LayerCodes]]:
         """A fresh copy, rounded to nearest, and its codes."""
         model = copy.deepcopy(self.merged)
-        return model, quantize_model(model, Rtn(**options), {}, {}, progress=False).codes
+        return model, quantize_model(model, Rtn(**options), {}, {}).codes
 
     def distilled(
         self, grid: dict[str, Any] | None = None, seed: int = 0, state: Path | None = None, **options: Any
@@ -50,9 +50,7 @@ class Case:
     def refined(self, model: Any, codes: Any, seed: int = 0, state: Path | None = None, **options: Any) -> Refined:
         """Of a given quantized model."""
         method = Distill(**QUICK | options)
-        return refine(
-            model, codes, method, self.calibration, self.experts, seed=seed, state=state, identity="test", progress=False
-        )
+        return refine(model, codes, method, self.calibration, self.experts, seed=seed, state=state, identity="test")
 
 
 @pytest.fixture(scope="session")

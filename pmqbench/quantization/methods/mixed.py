@@ -55,7 +55,6 @@ class Mixed(OnTop):
         model: BlockModel,
         calibration: Mapping[str, Sequence[Any]],
         experts: Mapping[str, Expert],
-        progress: bool,
         base: Expert | None,
         world: World,
     ) -> Quantizer:
@@ -70,7 +69,7 @@ class Mixed(OnTop):
             return inner
         probe_width = max(width for width in self.widths if width <= self.bits)
         survey = Survey(inner=inner, widths=self.widths, probe_width=probe_width, probe_samples=self.probe_samples, **grid)
-        quantize_model(copy.deepcopy(model), survey, calibration, experts if self.uses_experts else {}, progress, base, world)
+        quantize_model(copy.deepcopy(model), survey, calibration, experts if self.uses_experts else {}, base, world)
         widths = allocate(survey.costs, self.bits)
         for item in survey.costs:
             chosen = widths[item.names[0]]
