@@ -62,7 +62,7 @@ def run_spread(work: Work, job: Any) -> None:
         job: with a plan of JSON values that has "processes".
 
     Raises:
-        ConfigError: the job has fewer GPUs than processes.
+        ConfigError: the job sees some GPUs, but fewer than processes.
         PMQError: as `work`, in whichever process; ProcessError where one died or left nothing but a traceback.
     """
     size = job.params.plan["processes"]
@@ -75,19 +75,24 @@ def run_spread(work: Work, job: Any) -> None:
         "threads": max(1, job.threads // size),
     }
     devices = _devices(size) if job.resources.get("gpu", 1) else []
-    share["gpus"] = 1 if devices else 0
+    share["gpu"] = int(bool(devices))
     with TemporaryDirectory(prefix="pmqbench-") as folder:
         write_json(Path(folder, "request.json"), {"work": [work.__module__, work.__name__], "share": share, "size": size})
         team = _Team(Path(folder), [_start(Path(folder), rank, devices) for rank in range(1, size)])
+        if devices:
+            os.environ[VISIBLE] = devices[0]
         return team.lead(work, _job(share))
 
 
 def _devices(size: int) -> list[str]:
-    """A GPU for each process, which this job has taken; [] on a machine without."""
+    """As many GPUs as processes, which are the job's from now on; [] on a machine without."""
     import torch
 
     count = torch.cuda.device_count()
-    return take_devices(size, visible(count)) if count else []
+    if not count:
+        return []
+    take_devices(size, visible(count))
+    return os.environ[VISIBLE].split(",")
 
 
 def _start(folder: Path, rank: int, devices: list[str]) -> subprocess.Popen:
@@ -101,18 +106,17 @@ def _start(folder: Path, rank: int, devices: list[str]) -> subprocess.Popen:
 
 def _job(share: dict[str, Any]) -> SimpleNamespace:
     params = SimpleNamespace(plan=share["plan"], code=share["code"])
-    return SimpleNamespace(params=params, output=share["output"], threads=share["threads"], resources={"gpu": share["gpus"]})
+    return SimpleNamespace(params=params, output=share["output"], threads=share["threads"], resources={"gpu": share["gpu"]})
 
 
-def _join(world: World, folder: Path) -> None:
+def _join(world: World, folder: Path, gpus: bool) -> None:
     """Connects the processes, all of which must have started."""
-    import torch
     import torch.distributed as dist
 
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     for library in ("GLOO", "NCCL"):
         os.environ.setdefault(f"{library}_SOCKET_IFNAME", loopback)
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     store = dist.FileStore(str(folder / "meeting"), world.size)
     dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=WAIT)
 
@@ -144,7 +148,7 @@ class _Team:
         threading.Thread(target=self._watch, daemon=True).start()
         try:
             self._await_start()
-            _join(world, self.folder)
+            _join(world, self.folder, bool(job.resources["gpu"]))
             work(job, world)
         except PMQError:
             raise
@@ -239,7 +243,7 @@ def main() -> None:
         work = getattr(import_module(module), name)
         (folder / f"ready-{rank}").touch()
         world = World(rank, request["size"])
-        _join(world, folder)
+        _join(world, folder, bool(request["share"]["gpu"]))
         work(_job(request["share"]), world)
     except PMQError as error:
         write_json(_report(folder, rank), _told(error))
