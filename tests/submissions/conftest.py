@@ -87,7 +87,8 @@ def write_results(layout):
         for task in model.tasks:
             record, made = record_of(model, task)
             write_record(layout.record_file(model, layout.tasks[task]), record)
-        write_sealed(Path(model.folder) / "manifest.json", made | {"size_bytes": record.size_bytes, "files": {"weights": made["weights"]}})
+        stated = {"size_bytes": record.size_bytes, "files": {"weights": made["weights"]}}
+        write_sealed(Path(model.folder) / "manifest.json", made | stated)
     report = Path(REPORTS) / layout.suite.name
     records = collect(layout.suite.name, Reports(layout).record_rows(SimpleNamespace(report=layout.suite.name)))
     write_table(report / "records.parquet", records)
@@ -140,8 +141,7 @@ def with_outcomes(told, level):
         for task, result in run["results"].items():
             correct = outcomes(level, task, f"other{run['seed']}")
             value = float(correct.mean())
-            made["weights"] = f"{zlib.crc32(model.id.encode()):064x}"
-    error = float(np.sqrt(value * (1 - value) / N))
+            error = float(np.sqrt(value * (1 - value) / N))
             result |= {"value": value, "standard_error": error, "correct": pack_outcomes(correct)}
 
 
