@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from pmqbench.errors import DataError
+from pmqbench.evaluation.guard import Named, check_records
 from pmqbench.files import atomic_path, read_json
 from pmqbench.records import KINDS, Record, read_record
 
@@ -62,9 +63,12 @@ def collect(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         bytes. A model with two names has rows under both.
 
     Raises:
-        DataError: a foreign record, or a row whose names do not fit the record's kind.
+        DataError: a foreign record, a row whose names do not fit the record's kind, or records that cannot all be right
+            (`evaluation/guard.py`).
     """
-    table = [row_of(suite, read_record(row["path"]), row) for row in rows]
+    records = [read_record(row["path"]) for row in rows]
+    table = [row_of(suite, record, row) for record, row in zip(records, rows, strict=True)]
+    check_records(Named(record, row["merge"], row["bits"]) for record, row in zip(records, rows, strict=True))
     return pd.DataFrame(table, columns=list(DTYPES)).astype(DTYPES)
 
 
