@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from pmqbench.errors import DataError
+from pmqbench.evaluation.guard import Named, check_records
 from pmqbench.files import atomic_path, read_json
 from pmqbench.integrity import AGAIN, MANIFEST, read_manifest
 from pmqbench.records import KINDS, Record, folder_of, read_record, tells_of
@@ -70,11 +71,13 @@ def collect(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         bytes. A model with two names has rows under both.
 
     Raises:
-        DataError: a foreign or outdated record, or a row whose names do not fit the record's kind.
+        DataError: a foreign or outdated record, a row whose names do not fit the record's kind, or records that cannot all be
+            right (`evaluation/guard.py`).
     """
     records = [read_record(row["path"]) for row in rows]
     refuse_outdated(records, [row["path"] for row in rows])
     table = [row_of(suite, record, row) for record, row in zip(records, rows, strict=True)]
+    check_records(Named(record, row["merge"], row["bits"]) for record, row in zip(records, rows, strict=True))
     return pd.DataFrame(table, columns=list(DTYPES)).astype(DTYPES)
 
 
