@@ -76,7 +76,7 @@ test-fuzz: install  ## Property tests with many more examples
 	$(BIN)/python -m pytest -q -m fuzz
 
 test-gpu: install  ## What can only be tested on a CUDA device
-	$(BIN)/python -m pytest -q -m gpu
+	$(BIN)/python -m pytest -q -m gpu tests/gpu
 
 lint: install  ## ruff, snakefmt and snakemake --lint
 	$(BIN)/ruff check .

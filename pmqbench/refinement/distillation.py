@@ -25,6 +25,7 @@ from pmqbench.refinement.rates import optimiser_of, rate_share
 from pmqbench.refinement.samples import Draws
 from pmqbench.refinement.state import StateFile
 from pmqbench.refinement.teachers import Lesson, points, run_block, teach
+from pmqbench.torch_setup import strictly_deterministic
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,8 @@ class Training:
         loss = self.loss(self.draws.step(self.step))
         self.optimiser.zero_grad()
         # Autocast is for forward passes alone; backward passes follow them.
-        with computing_in("tf32" if self.method.forward_precision == "tf32" else "float32", loss.device.type):
+        precision = "tf32" if self.method.forward_precision == "tf32" else "float32"
+        with computing_in(precision, loss.device.type), strictly_deterministic():
             loss.backward()
         self.optimiser.step()
         self.losses.append(loss.detach())
