@@ -20,7 +20,7 @@ FOLDER = $(BIN)/python -m pmqbench.workflow $(CONFIG) "$(TARGET)"
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := run
-.PHONY: run show unlock reproduce test test-faults test-cluster test-fuzz test-gpu lint report leaderboard submit readme export ui clean help install
+.PHONY: run show estimate unlock doctor reproduce test test-faults test-cluster test-fuzz test-gpu lint report leaderboard submit readme export ui clean help install
 
 run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full, ablations, seeds or methods for more
 	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(wildcard config/*.yaml))"; exit 2; }
@@ -34,6 +34,12 @@ show: install  ## Show SUITE's leaderboard again, with all its rows
 
 unlock: install  ## Release the lock that a killed run left on the results; what was finished is kept
 	$(BIN)/snakemake --unlock --cores 1 --configfile $(CONFIG)
+
+estimate: install  ## What SUITE costs before it is run: jobs, time, memory, disk, downloads; TARGET as for run
+	@$(BIN)/python -m pmqbench.cli estimate $(CONFIG) --target $(TARGET)
+
+doctor: install  ## Explain the state of results/ and the way out of it; DOCTOR=--remove deletes what is damaged or orphaned
+	@$(BIN)/python -m pmqbench.cli doctor --config $(CONFIG) $(DOCTOR)
 
 reproduce: install  ## Run SUITE twice in folders of their own below reproduced/ and compare all files; or once, AGAINST=results
 	@$(call RUN,$(TARGET)) --directory $(REPRODUCED)/first
@@ -72,8 +78,8 @@ test-faults: install  ## Kill, starve and damage runs in every way: half an hour
 test-cluster: install  ## Run the mini suite through a real Slurm on this machine (needs Debian's slurm-wlm and munge, and root)
 	$(BIN)/python -m pytest -q -m cluster
 
-test-fuzz: install  ## Property tests with many more examples
-	$(BIN)/python -m pytest -q -m fuzz
+test-fuzz: install  ## The property tests of tests/fuzz with 1,000 new inputs each, counted: a quarter of an hour
+	$(BIN)/python -m pytest -q tests/fuzz --hypothesis-profile=fuzz --hypothesis-show-statistics
 
 test-gpu: install  ## What can only be tested on a CUDA device
 	$(BIN)/python -m pytest -q -m gpu tests/gpu

@@ -61,7 +61,7 @@ def watch_stages(clock: Clock) -> None:
     clock.watch(streams.Stream, "advance", "forward")
     clock.watch(moments.TaskMoments, "add", "moments")
     clock.watch(moments.TaskMoments, "finish", "moments")
-    clock.watch(moments.Pool, "fold", "experts' cross terms")
+    clock.watch(moments.Pool, "share", "experts' cross terms")
     clock.watch(metrics, "factorise", "factorise")
     clock.watch(gptaq, "asymmetric", "target")
     clock.watch(metrics.Metric, "solve", "target")

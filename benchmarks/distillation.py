@@ -48,7 +48,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     tasks = task_names(options)
     calibration = {task: inputs(family_name, config, options.samples, options.batch, seed) for seed, task in enumerate(tasks)}
     model = FAMILIES.get(family_name)().build(folder / "merged").to(device)
-    codes = quantize_model(model, Rtn(), {}, {}, progress=False).codes
+    codes = quantize_model(model, Rtn(), {}, {}).codes
     taken: list[tuple[float, float]] = []  # of each step: itself, and a forward pass right behind it
     method = Distill(
         calibration_samples=options.samples,
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     Training.descend = timed
     given, began = experts(folder, family_name, tasks, device), time.perf_counter()
-    refine(model, codes, method, calibration, given, seed=0, state=None, identity="", progress=False)
+    refine(model, codes, method, calibration, given, seed=0, state=None, identity="")
     synchronise()
     warm = taken[1:] or taken
     return {

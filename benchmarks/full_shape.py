@@ -52,7 +52,7 @@ def quantize(method_name: str) -> Callable[[Job], None]:
         model = job.family.build(job.folder / "merged", "merged model").to(job.device)
         method = QUANTIZERS.get(method_name)(calibration_samples=job.samples)
         given = experts(job.folder, job.family_name, TASKS, job.device)
-        quantized = quantize_model(model, method, calibration, given, progress=False)
+        quantized = quantize_model(model, method, calibration, given)
         job.family.save(job.folder / method_name, quantized.tensors, job.folder, {})
         save_packed(job.folder / method_name / "packed.safetensors", quantized.tensors, quantized.codes)
 

@@ -44,7 +44,7 @@ def write(options: argparse.Namespace, folder: Path) -> None:
     (folder / "base" / "tokenizer.json").write_text("{}")  # not used here: inputs are token ids
     (folder / "base").rename(folder / "float32")
     grid = {"bits": options.bits, "group_size": options.group_size, "symmetric": True}
-    made = quantize_model(family.build(folder / "float32"), Rtn(**grid), {}, {}, progress=False)
+    made = quantize_model(family.build(folder / "float32"), Rtn(**grid), {}, {})
     save_packed(folder / "packed.safetensors", made.tensors, made.codes)
     deployed = family.deployed(folder / "float32", folder / "float32")
     for name in ("unpacked", "packed"):

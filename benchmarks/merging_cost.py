@@ -41,7 +41,7 @@ VARIANTS = {
 
 
 def merge_once(folder: Path, recipe: dict, tasks: list[str], config: dict, samples: int) -> dict[str, float]:
-    """Merges in this process; MiB beyond the imports, and seconds."""
+    """Merges in this process; MiB beyond the imports, seconds, and those of the processor."""
     import torch
 
     from pmqbench.merging.engine import linear_weights, merge
@@ -50,7 +50,7 @@ def merge_once(folder: Path, recipe: dict, tasks: list[str], config: dict, sampl
     family, method = FAMILIES.get(FAMILY)(), merger_of(recipe)
     calibration = {t: inputs(FAMILY, config, samples, BATCH, i) for i, t in enumerate(tasks)} if method.calibrated else {}
     torch.zeros(8).double().sum()
-    before, start = peak_mib(), time.perf_counter()
+    before, start, used = peak_mib(), time.perf_counter(), time.process_time()
     base = family.checkpoint(folder / "base", "base")
     given = experts(folder, FAMILY, ["base", *tasks], "cpu")
     origin = given.pop("base")
@@ -58,8 +58,9 @@ def merge_once(folder: Path, recipe: dict, tasks: list[str], config: dict, sampl
     if method.calibrated:
         model = origin.build()
         model.load_state_dict(tensors)
-        quantize_model(model, method.solver(), calibration, given, progress=False, base=origin)
-    return {"mib": peak_mib() - before, "seconds": time.perf_counter() - start}
+        quantize_model(model, method.solver(), calibration, given, base=origin)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - used
+    return {"mib": peak_mib() - before, "seconds": seconds, "cpu": cpu}
 
 
 def peak_mib() -> float:

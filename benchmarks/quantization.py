@@ -113,7 +113,7 @@ def run(options: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
         watch_stages(clock)
         method = parsed_method(name, options.samples)
         with clock.stage("rest"):
-            quantized = quantize_model(model, method, calibration, given, progress=False)
+            quantized = quantize_model(model, method, calibration, given)
         with clock.stage("write"):
             family.save(folder / name, quantized.tensors, folder, {})
             save_packed(folder / name / "packed.safetensors", quantized.tensors, quantized.codes)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pmqbench.distributed import World
 from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.quantization.problem import Expert
 from pmqbench.quantization.streams import calibration_counts
@@ -35,7 +36,9 @@ def unlabelled(batches: Mapping[str, Sequence[Any]], experts: Mapping[str, Exper
     return found
 
 
-def draw(family: Any, plan: Mapping[str, Any], samples: int, seed: int) -> tuple[dict[str, Sequence[Any]], dict[str, int]]:
+def draw(
+    family: Any, plan: Mapping[str, Any], samples: int, seed: int, world: World
+) -> tuple[dict[str, Sequence[Any]], dict[str, int]]:
     """Draws calibration samples from the training splits.
 
     Args:
@@ -43,13 +46,14 @@ def draw(family: Any, plan: Mapping[str, Any], samples: int, seed: int) -> tuple
         plan: "splits", "tasks", "base", "batch_size", "strict" of `workflow.Stages.calibration`.
         samples: how many a task.
         seed: of the draw.
+        world: processes that share the tasks.
 
     Returns:
-        Task -> batches as the model's `embed` takes them, and task -> how many samples there were.
+        This process's tasks -> batches as the model's `embed` takes them, and every task -> how many samples there were.
     """
     protocol, base = PROTOCOLS.get(family.protocol)(), Path(plan["base"])
     batches = {
         task["name"]: protocol.calibration_batches(Path(split), base, task["name"], samples, seed, plan["batch_size"])
-        for task, split in zip(plan["tasks"], plan["splits"], strict=True)
+        for task, split in world.own(list(zip(plan["tasks"], plan["splits"], strict=True)))
     }
-    return batches, calibration_counts(batches, samples, plan["strict"])
+    return batches, dict(world.all_of(calibration_counts(batches, samples, plan["strict"]).items()))

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(__file__).parent.name
 
 PLUMBING = {
+    "devices": "says which of a machine's GPUs a job has, and no more",
     "costs": "tells of numbers and changes none",
     "errors": "classes and wording of messages",
     "files": "writes files whole or not at all; another hash in it names other folders, which shows by itself",
@@ -32,6 +33,7 @@ PLUMBING = {
     "jobs": "log file, messages, manifests",
     "machine": "tells of memory and space and changes no number",
     "options": "checks configs; the options that come out stand in the artefact's id",
+    "processes": "starts the processes of a job; what comes of their work together is in `distributed`",
     "plugins": "finds packages of others, whose modules the stage's own code names",
     "provenance": "tells of numbers and changes none",
     "registry": "finds a method's module, which the stage's own code names",

@@ -13,7 +13,7 @@ from pmqbench.errors import ConfigError, PMQError, did_you_mean
 from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import check_name, with_whole_numbers
-from pmqbench.options import check_schema
+from pmqbench.options import check_plain, check_schema
 from pmqbench.recipes import Suite
 from pmqbench.reporting.columns import COLUMNS
 from pmqbench.reporting.published import load_published
@@ -51,6 +51,7 @@ def load_checked(config: Mapping[str, Any], paths: Sequence[str | Path]) -> Suit
 
 def load_suite(config: Mapping[str, Any]) -> Suite:
     """The suite a config describes; ConfigError names key path, what is wrong and what to do."""
+    check_plain(config)
     schema = read_config(SCHEMA)
     config = with_whole_numbers(with_recipes(config))
     check_schema(config, schema, "")
@@ -73,6 +74,7 @@ def load_suite(config: Mapping[str, Any]) -> Suite:
         targets={},
         evaluation_batch=config["evaluation"]["batch_size"],
         calibration_batch=config["calibration"]["batch_size"],
+        processes=_processes(config["processes"], tasks),
         batch_jobs=config["batch_jobs"],
         job_threads=config["job_threads"],
         job_gpus=config["job_gpus"],
@@ -136,6 +138,14 @@ def _reference(config: Mapping[str, Any]) -> str:
     name = config.get("reference", next(iter(quantizers)))
     named(quantizers, name, "quantizer", "reference")
     return name
+
+
+def _processes(asked: int, tasks: Sequence[Task]) -> int:
+    """Processes of a job, each of which has a task or more."""
+    if asked > len(tasks):
+        what = f"{asked} processes cannot share {len(tasks)} tasks."
+        raise ConfigError(what, where="processes", remedy=f"Give {len(tasks)} at most.")
+    return asked
 
 
 def _strict(config: Mapping[str, Any]) -> bool:

@@ -106,6 +106,15 @@ def heartbeat(every: float = EVERY) -> Iterator[None]:
         writer.join()
 
 
+def show_heartbeat() -> None:
+    """From now on the lines go to stderr: for work that has no log."""
+    if not logger.handlers:
+        shown = logging.StreamHandler()
+        shown.setFormatter(logging.Formatter("  %(message)s"))
+        logger.addHandler(shown)
+        logger.setLevel(logging.INFO)
+
+
 def _write(stop: threading.Event, every: float) -> None:
     began, told, largest = time.monotonic(), time.monotonic(), FROM_GB / GROWTH
     while not stop.wait(min(1.0, every)):

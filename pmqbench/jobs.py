@@ -10,17 +10,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pmqbench.checkpoints import check_finite
 from pmqbench.costs import Costs
-from pmqbench.errors import PMQError
+from pmqbench.errors import PMQError, printable
 from pmqbench.exhausted import explained
 from pmqbench.heartbeat import heartbeat
 from pmqbench.integrity import TENSORS, checksum, verify
 from pmqbench.integrity import write_manifest as write_sealed_manifest
 from pmqbench.machine import kills_for_memory
 from pmqbench.provenance import peak_memory_mb, provenance
+
+if TYPE_CHECKING:
+    from pmqbench.distributed import World
 
 logger = logging.getLogger("pmqbench")
 
@@ -38,6 +41,7 @@ class Made:
         started: perf_counter value at which the work began.
         size_bytes: what the weights take in storage.
         device: "cpu" or "cuda".
+        processes: how many shared the work.
         costs: of what the model was made from, with the samples and labels that this step saw itself; its seconds are added.
             None for the base and the experts, which are given.
     """
@@ -47,6 +51,7 @@ class Made:
     started: float
     size_bytes: int = 0
     device: str = "cpu"
+    processes: int = 1
     costs: Costs | None = None
 
 
@@ -56,12 +61,14 @@ class _Collector(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.messages: list[str] = []
+        self.aloud = True
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
         if record.levelno == logging.WARNING and message not in self.messages:
             self.messages.append(message)
-            sys.stderr.write(f"WARNING: {message}\n")
+            if self.aloud:
+                sys.stderr.write(f"WARNING: {printable(message)}\n")
 
 
 _collector = _Collector()
@@ -73,8 +80,9 @@ def taken_warnings() -> list[str]:
     return messages
 
 
-def show_warnings() -> None:
-    """From now on the project's warnings go to stderr, and are kept for `taken_warnings`."""
+def show_warnings(aloud: bool = True) -> None:
+    """From now on the project's warnings are kept for `taken_warnings` and, if `aloud`, go to stderr."""
+    _collector.aloud = aloud
     logger.addHandler(_collector)
 
 
@@ -92,6 +100,15 @@ def stop_at_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, stop)
+
+
+def bring_warnings(world: World) -> None:
+    """Warns in the first process of what the others have warned of, for the log, the user and the manifest."""
+    if world.size > 1:
+        _, *others = world.all_of([[] if world.is_main else taken_warnings()])
+        for message in dict.fromkeys(message for messages in others for message in messages) if world.is_main else ():
+            if message not in _collector.messages:
+                logger.warning("%s", message)
 
 
 def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
@@ -156,6 +173,7 @@ def write_manifest(job: Any, folder: Path, made: Made) -> None:
     """Writes `folder`/manifest.json: what made the model, its size and files, what it cost, and what the job warned of."""
     checksums = {name: checksum(path) for name, path in made.inputs.items()}
     origin = provenance(made.recipe, checksums, job.params.code, device_name(made.device), job.threads)
+    origin["processes"] = made.processes
     seconds = round(time.perf_counter() - made.started, 3)
     own = {"size_bytes": made.size_bytes, "seconds": seconds, "peak_memory_mb": peak_memory_mb()}
     costs = {} if made.costs is None else (made.costs + Costs(seconds)).stated()

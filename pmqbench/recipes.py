@@ -243,6 +243,7 @@ class Suite:
         seeds: calibration seeds.
         targets: "default", "full", ... -> what they compare.
         evaluation_batch, calibration_batch: examples per forward pass.
+        processes: over how many a job on calibration samples spreads its tasks.
         batch_jobs: whether one job does all seeds and tasks of a recipe.
         job_threads: threads of a job on a cluster, where jobs are not batched.
         job_gpus: devices that a job which runs models asks for, where jobs are not batched.
@@ -262,6 +263,7 @@ class Suite:
     targets: Mapping[str, Target]
     evaluation_batch: int
     calibration_batch: int
+    processes: int
     batch_jobs: bool
     job_threads: int
     job_gpus: int
@@ -274,6 +276,10 @@ class Suite:
     def base_id(self) -> str:
         """Folder of the base below results/experts."""
         return self.base.base_id(self)
+
+    def processes_of(self, method: Any) -> int:
+        """Over how many processes a job of a method spreads: one, unless the method can share its tasks out."""
+        return self.processes if self.processes > 1 and method.parallel else 1
 
     def expert_id(self, task: Task) -> str:
         """Folder of a task's expert below results/experts."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from pmqbench.heartbeat import each
+
 logger = logging.getLogger(__name__)
 
 
@@ -24,7 +26,7 @@ def choose(
         them with "average" and "tasks"}.
     """
     curve = []
-    for candidate in sorted(candidates, key=lambda options: tuple(options.values())):
+    for candidate in each(sorted(candidates, key=lambda options: tuple(options.values())), "candidates"):
         by_task = dict(values(candidate))
         average = round(fmean(by_task.values()), 12)  # so that rounding noise decides no tie
         logger.info("%s: validation average %.4f", ", ".join(f"{k} {v:g}" for k, v in candidate.items()), average)

@@ -68,9 +68,9 @@ rule calibrate_merge:
         merge=any_of(STAGES.merges(calibrated=True)),
     conda:
         "../envs/pmqbench.yaml"
-    threads: JOB_THREADS
+    threads: SPREAD_THREADS
     resources:
-        **RESOURCES.of(RESOURCES.merge_work, JOB_THREADS),
+        **RESOURCES.of(RESOURCES.merge_work, SPREAD_THREADS),
     params:
         plan=STAGES.merge_plan,
         code=STAGES.merge_code,

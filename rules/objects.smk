@@ -29,6 +29,8 @@ SMALL = SUITE.batch_jobs
 ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
 LARGE_THREADS = SUITE.job_threads if ON_CLUSTER else max(1, workflow.cores or 1)
 JOB_THREADS = 1 if SMALL else LARGE_THREADS
+# What spreads over processes has a thread for each.
+SPREAD_THREADS = max(JOB_THREADS, SUITE.processes)
 RESOURCES = JobResources(EVALUATION)
 
 

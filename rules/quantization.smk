@@ -41,6 +41,9 @@ use rule quantize_model as calibrate_model with:
         "results/benchmarks/calibrate_model/{quantized}.seed-{seed}.jsonl"
     wildcard_constraints:
         quantized=any_of(QUANTIZATIONS.one_by_one()),
+    threads: SPREAD_THREADS
+    resources:
+        **RESOURCES.of(RESOURCES.quantizer_work, SPREAD_THREADS),
 
 
 use rule calibrate_model as calibrate_seeds with:
@@ -73,9 +76,9 @@ rule tune_quantizer:
         quantized=any_of(QUANTIZATIONS.tuned()),
     conda:
         "../envs/pmqbench.yaml"
-    threads: JOB_THREADS
+    threads: SPREAD_THREADS
     resources:
-        **RESOURCES.of(RESOURCES.quantizer_tuning_work, JOB_THREADS),
+        **RESOURCES.of(RESOURCES.quantizer_tuning_work, SPREAD_THREADS),
     params:
         plan=QUANTIZATIONS.tuning_plan,
         code=QUANTIZATIONS.tuning_code,
@@ -106,9 +109,9 @@ for BATCH in QUANTIZATIONS.batches:
             merge=any_of(BATCH.merges),
         conda:
             "../envs/pmqbench.yaml"
-        threads: JOB_THREADS
+        threads: SPREAD_THREADS
         resources:
-            **RESOURCES.of(RESOURCES.batch_work(BATCH), JOB_THREADS),
+            **RESOURCES.of(RESOURCES.batch_work(BATCH), SPREAD_THREADS),
         params:
             plan=QUANTIZATIONS.batch_plan(BATCH),
             code=QUANTIZATIONS.quantizer_code(BATCH.recipes[0]),
@@ -139,9 +142,9 @@ for BATCH in QUANTIZATIONS.tuning_batches:
             merge=any_of(BATCH.merges),
         conda:
             "../envs/pmqbench.yaml"
-        threads: JOB_THREADS
+        threads: SPREAD_THREADS
         resources:
-            **RESOURCES.of(RESOURCES.batch_tuning_work(BATCH), JOB_THREADS),
+            **RESOURCES.of(RESOURCES.batch_tuning_work(BATCH), SPREAD_THREADS),
         params:
             plan=QUANTIZATIONS.batch_tuning_plan(BATCH),
             code=QUANTIZATIONS.choice_code(BATCH.recipes[0]),
@@ -166,9 +169,9 @@ rule refine_model:
         quantized=any_of(QUANTIZATIONS.refined()),
     conda:
         "../envs/pmqbench.yaml"
-    threads: JOB_THREADS
+    threads: SPREAD_THREADS
     resources:
-        **RESOURCES.of(RESOURCES.refinement_work, JOB_THREADS),
+        **RESOURCES.of(RESOURCES.refinement_work, SPREAD_THREADS),
     params:
         plan=QUANTIZATIONS.refine_plan,
         code=QUANTIZATIONS.refine_code,

@@ -1,7 +1,6 @@
 """What is said of jobs that failed: the cause of each, what it was killed by, and what to do; causes in order, each once."""
 
 import errno
-import logging
 import os
 import platform
 import re
@@ -9,16 +8,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from pmqbench import machine
 from pmqbench.errors import DataError, ResourceError
 from pmqbench.exhausted import explained
-from pmqbench.jobs import BEGAN, run_job
+from pmqbench.jobs import BEGAN
 from pmqbench.workflow import failures
 from pmqbench.workflow.failures import Failure, cause_of, failure_table, finished
+from tests.job_runs import fail_as_job
 
 
 @pytest.fixture
@@ -26,30 +25,8 @@ def failed(tmp_path):
     """A job that a function ends, with its log as jobs write it."""
 
     def fail(function):
-        log = tmp_path / "job.log"
-        job = SimpleNamespace(
-            log=[str(log)],
-            rule="merge_experts",
-            wildcards={"merge": "ta"},
-            threads=1,
-            params={},
-            input=[],
-            resources={"mem_mb": 4000},
-        )
-        root = logging.getLogger()
-        handlers, level = list(root.handlers), root.level
-        signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        try:
-            with pytest.raises((SystemExit, RuntimeError)):
-                run_job(function, job)
-        finally:
-            for number, handler in signals.items():
-                signal.signal(number, handler)
-            logging.captureWarnings(False)
-            logging.raiseExceptions = True
-            root.handlers = handlers
-            root.setLevel(level)
-        return Failure("merge_experts", ("ta",), (str(log),))
+        fail_as_job(function, tmp_path / "job.log")
+        return Failure("merge_experts", ("ta",), (str(tmp_path / "job.log"),))
 
     return fail
 

@@ -1,20 +1,22 @@
 """Checksums: what was changed after it was written is refused by name, before any work, with the way out."""
 
-import json
-import logging
 import os
+import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from pmqbench.errors import DataError
 from pmqbench.integrity import read_manifest, read_sealed, save_sealed_tensors, verify, write_manifest, write_sealed
-from pmqbench.jobs import run_job
+from pmqbench.reporting.collect import read_table, refuse_outdated, write_table
 from pmqbench.tasks.splits import drawn_images, save_split
+from tests.job_runs import fail_as_job
+from tests.test_costs import RECORD
 
 
 @pytest.fixture
@@ -102,25 +104,31 @@ def test_only_drawn_images_are_checked_when_some_are_drawn(tmp_path):
         drawn_images(path, "t", 3, 0)
 
 
-def test_a_job_refuses_damaged_inputs_before_it_works(artefact, tmp_path, capsys):
+def test_a_job_refuses_damaged_inputs_before_it_works(artefact, tmp_path):
     flip(artefact / "model.safetensors")
     log, worked = tmp_path / "job.log", []
-    job = SimpleNamespace(
-        log=[log],
-        rule="quantize_model",
-        wildcards={},
-        threads=1,
-        params={"plan": {}},
-        input=[str(artefact / "model.safetensors"), str(artefact / "manifest.json")],
-    )
-    root, pmqbench = logging.getLogger(), logging.getLogger("pmqbench")
-    handlers = list(root.handlers), list(pmqbench.handlers)
-    try:
-        with pytest.raises(SystemExit, match=r"error in quantize_model: .*not what was written"):
-            run_job(worked.append, job)
-    finally:
-        logging.captureWarnings(False)
-        root.handlers, pmqbench.handlers = handlers
+    given = [str(artefact / "model.safetensors"), str(artefact / "manifest.json")]
+    ended = fail_as_job(worked.append, log, "quantize_model", input=given)
+    assert re.match(r"error in quantize_model: .*not what was written", str(ended))
     assert not worked
     assert "ERROR" in log.read_text()
-    assert json.loads((artefact / "manifest.json").read_text())["files"]
+
+
+def test_a_flipped_bit_of_a_table_is_found(tmp_path):
+    table = pd.DataFrame({"value": np.random.default_rng(0).random(500)})
+    write_table(tmp_path / "records.parquet", table)
+    assert read_table(tmp_path / "records.parquet").equals(table)
+    flip(tmp_path / "records.parquet", 900)
+    with pytest.raises(DataError, match=r"records\.parquet: cannot be read"):
+        read_table(tmp_path / "records.parquet")
+
+
+def test_a_record_of_other_weights_is_not_collected(artefact, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    artefact.parent.parent.joinpath("results").mkdir()
+    artefact.parent.rename("results/merged")
+    weights = read_manifest("results/merged/ta-1")["files"]["model.safetensors"]
+    record = replace(RECORD, model="merged/ta-1", provenance={"weights": weights})
+    refuse_outdated([record], ["r.json"])
+    with pytest.raises(DataError, match=r"r\.json: it tells of other weights than results/merged/ta-1 has by now"):
+        refuse_outdated([replace(record, provenance={"weights": "0"})], ["r.json"])

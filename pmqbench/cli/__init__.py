@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from pmqbench import __version__
-from pmqbench.cli import check, compare, diff, evaluate, merge, quantize, submit
+from pmqbench.cli import check, compare, diff, doctor, estimate, evaluate, merge, quantize, submit
 from pmqbench.errors import PMQError
 
 
@@ -30,6 +30,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"pmqbench {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for command in (merge, quantize, evaluate, check, compare, diff, submit):
+    for command in (merge, quantize, evaluate, check, estimate, doctor, compare, diff, submit):
         command.add_to(commands)
     return top

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
@@ -17,6 +17,7 @@ from huggingface_hub.utils import disable_progress_bars
 from snakemake.iocontainers import Namedlist, Wildcards
 
 from pmqbench.errors import ConfigError
+from pmqbench.heartbeat import heartbeat, show_heartbeat
 from pmqbench.jobs import show_warnings
 from pmqbench.recipes import MergeRecipe, QuantRecipe, Suite
 from pmqbench.records import Record, read_record
@@ -49,6 +50,7 @@ class Job:
     input: Namedlist
     output: Namedlist
     threads: int
+    resources: Namedlist = field(default_factory=Namedlist)
 
 
 class Pipeline:
@@ -64,6 +66,7 @@ class Pipeline:
         self.stages = Stages(self.layout, code_of)
         self.quantizations = Quantizations(self.stages)
         show_warnings()
+        show_heartbeat()
         disable_progress_bars()  # transformers' too, while it loads a text tower
 
     def fetch_base(self) -> str:
@@ -144,7 +147,8 @@ class Pipeline:
         params = SimpleNamespace(plan=plan(wildcards, output), code=code)
         name, started = step.__name__.rpartition(".")[2].replace("_", " "), time.perf_counter()
         label = " ".join([name, *map(str, wildcards)])
-        step.main(Job(params, Namedlist(fromdict=inputs or {}), output, self.threads))
+        with heartbeat():
+            step.main(Job(params, Namedlist(fromdict=inputs or {}), output, self.threads))
         sys.stderr.write(f"{label}: {time.perf_counter() - started:.1f} s\n")
 
 

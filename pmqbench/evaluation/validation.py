@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pmqbench.distributed import ALONE, World
 from pmqbench.evaluation.base import PROTOCOLS, Assets
+from pmqbench.heartbeat import each
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,13 @@ class Validation:
         family: whose protocol scores.
         plan: "validation" and "evaluation_batch" of `workflow.Stages.validation`.
         device: "cpu" or "cuda".
+        world: processes that share the tasks.
     """
 
     family: Any
     plan: Mapping[str, Any]
     device: str
+    world: World = ALONE
 
     @cached_property
     def _protocol(self) -> Any:
@@ -31,14 +35,16 @@ class Validation:
 
     @cached_property
     def _splits(self) -> list[tuple[Any, Mapping[str, Any]]]:
-        return [(self._protocol.examples(Path(task["split"]), Assets.of(task)), task) for task in self.plan["validation"]]
+        own = self.world.own(self.plan["validation"])
+        return [(self._protocol.examples(Path(task["split"]), Assets.of(task)), task) for task in own]
 
     def values(self, model: Any, label: str) -> dict[str, float]:
         """Task -> the model's metric; `label` is what errors call the candidate."""
         size = self.plan["evaluation_batch"]
-        return {
+        own = {
             task["name"]: self._protocol.evaluate(
                 model, examples, task["metric"], size, self.device, f"{label}, task {task['name']}"
             ).value
-            for examples, task in self._splits
+            for examples, task in each(self._splits, "tasks")
         }
+        return dict(self.world.all_of(own.items()))

@@ -87,6 +87,11 @@ class CalibratedMerger(Merger):
 
     calibrated: ClassVar[bool] = True
 
+    @property
+    def parallel(self) -> bool:
+        """Whether several processes can share the samples of the tasks: whether they can in the solver."""
+        return self.solver().parallel
+
     calibration_samples: Annotated[int, Field(ge=1, description="Samples a task, from its train split; no labels.")] = 256
     seed: Annotated[int, Field(ge=0, description="Seed of the draw of samples.")] = 0
 

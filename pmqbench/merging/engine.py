@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pmqbench.checkpoints import Checkpoint, check_complete, check_finite, check_same_layout, unlike
 from pmqbench.errors import DataError, NumericalError
 from pmqbench.files import read_json
+from pmqbench.heartbeat import each
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +119,7 @@ def merge(
     log.info("merging %d tensors of %d experts with %s", len(models.names), len(experts), method)
     merge_tensor, floats = method.start(models), frozenset(models.names)
     merged = {}
-    for name in base.names():
+    for name in each(base.names(), "tensors"):
         stored = base.tensor(name)
         merged[name] = _cast(merge_tensor(name), stored.dtype, name) if name in floats else stored.clone()
     return merged

@@ -16,7 +16,7 @@ have. Norms are those before a block's linear layers; the others, as BERT's, get
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pmqbench.merging.base import MERGERS, CalibratedMerger, Merger, MergeTensor
 from pmqbench.quantization.base import CalibratedQuantizer, Sampling
@@ -60,6 +60,8 @@ class BaseLinear(Merger):
 @dataclass(frozen=True, kw_only=True)
 class TaskVectorRegression(CalibratedQuantizer):
     """(W_0 + the merged task vector, no metric), not rounded."""
+
+    parallel: ClassVar[bool] = True
 
     def sampling(self) -> Sampling:
         """Second moments of the inputs in the experts, which count alike."""

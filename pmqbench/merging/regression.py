@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pmqbench.quantization.base import CalibratedQuantizer, Sampling
 
@@ -22,6 +22,8 @@ class Regression(CalibratedQuantizer):
         inputs: whose inputs G_t is of, as in `Sampling`.
         off_diagonal: factor of G_t's entries off the diagonal.
     """
+
+    parallel: ClassVar[bool] = True
 
     inputs: Literal["expert", "expert_block"]
     off_diagonal: float

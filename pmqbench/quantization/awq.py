@@ -30,13 +30,13 @@ def fold_best_scales(run: Run, method: Quantizer, block: Block, problems: list[P
         members = [problem for problem in problems if problem.group is group]
         if group.norm is None and group.producer is None:
             continue
-        scale = search_scale(run.probe, method, block, members)
+        scale = search_scale(run, method, block, members)
         if scale is not None:
             fold(run.model, group, scale)
             _note(problems, members, group, scale)
 
 
-def search_scale(probe: Stream, method: Quantizer, block: Block, members: list[Problem]) -> Tensor | None:
+def search_scale(run: Run, method: Quantizer, block: Block, members: list[Problem]) -> Tensor | None:
     """The scale (in,) of least squared error in the block's output with `members` rounded; None if not scaling is best.
 
     s = mean|x|^r / (mean|w|^(1-r) + 1e-4) / sqrt(max s * min s) for 20 ratios r, |w| normalised by its group's largest.
@@ -46,20 +46,22 @@ def search_scale(probe: Stream, method: Quantizer, block: Block, members: list[P
     weight, sizes = torch.cat(originals), [len(original) for original in originals]
     inputs = members[0].moments.absolute.float()
     normal = _normalised_size(weight, method.group_size)
-    reference = _outputs(probe, block)
-    best, least = None, float("inf")
-    for scale in (None, *(_candidate(inputs, normal, ratio) for ratio in RATIOS)):
+    reference = _outputs(run.probe, block)
+    candidates = [None, *(_candidate(inputs, normal, ratio) for ratio in RATIOS)]
+    losses: list[list[list[float]]] = [[] for _ in reference]  # of each of this process's tasks, by candidate and tensor
+    for scale in candidates:
         scaled = weight if scale is None else weight * scale
         grid = method_grid(method, scaled)
         rounded = grid.decode(grid.encode(scaled))
         for module, rows in zip(modules, (rounded if scale is None else rounded / scale).split(sizes), strict=True):
             module.weight.data = rows
-        loss = sum(float((out - ref).square().sum()) for out, ref in zip(_outputs(probe, block), reference, strict=True))
-        if loss < least:
-            best, least = scale, loss
+        for of_task, outputs, wanted in zip(losses, _outputs(run.probe, block), reference, strict=True):
+            of_task.append([float((out - want).square().sum()) for out, want in zip(outputs, wanted, strict=True)])
     for module, original in zip(modules, originals, strict=True):
         module.weight.data = original
-    return best
+    by_task = run.world.all_of(losses)
+    totals = [sum(loss for of_task in by_task for loss in of_task[place]) for place in range(len(candidates))]
+    return candidates[totals.index(min(totals))]
 
 
 def fold(model: BlockModel, group: Group, scale: Tensor) -> None:
@@ -122,10 +124,9 @@ def _normalised_size(weight: Tensor, group_size: int | None) -> Tensor:
     return (grouped / (grouped.amax(-1, keepdim=True) + 1e-6)).view_as(weight).mean(0)
 
 
-def _outputs(probe: Stream, block: Block) -> list[Tensor]:
+def _outputs(probe: Stream, block: Block) -> list[list[Tensor]]:
+    """The tensors behind the block, by task."""
     return [
-        tensor
+        [tensor for state in states for tensor in state_tensors(probe.model.run_block(block, state))]
         for states in probe.states.values()
-        for state in states
-        for tensor in state_tensors(probe.model.run_block(block, state))
     ]

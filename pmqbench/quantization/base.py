@@ -20,6 +20,7 @@ from pmqbench.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pmqbench.distributed import World
     from pmqbench.families.base import Block, BlockModel, Group
     from pmqbench.quantization.problem import Expert, Problem, Solution
     from pmqbench.quantization.run import Run
@@ -72,12 +73,14 @@ class Sampling:
 class Quantizer(ABC):
     """A quantization method with the options all methods have.
 
-    A workflow asks for `calibrated` (needs calibration data and a seed), `uses_experts` (needs the experts' checkpoints) and
-    `uses_base` (needs the base's).
+    A workflow asks for `calibrated` (needs calibration data and a seed), `uses_experts` (needs the experts' checkpoints),
+    `uses_base` (needs the base's) and `parallel` (may run in several processes, each of which has some of the tasks: true only
+    if hooks that look at the run's streams, experts or tasks bring together what all processes see).
     """
 
     calibrated: ClassVar[bool] = False
     uses_experts: ClassVar[bool] = False
+    parallel: ClassVar[bool] = False
 
     bits: Annotated[Literal[2, 3, 4, 8, 16], Field(description="Bits a weight; 16 leaves the method's target unrounded.")] = 4
     group_size: Annotated[
@@ -102,8 +105,8 @@ class Quantizer(ABC):
         model: BlockModel,
         calibration: Mapping[str, Sequence[Any]],
         experts: Mapping[str, Expert],
-        progress: bool,
         base: Expert | None,
+        world: World,
     ) -> Quantizer:
         """The method that quantizes `model`: itself, or one that looked at the model first; arguments of `quantize_model`."""
         return self

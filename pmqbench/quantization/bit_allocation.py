@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -81,6 +81,8 @@ def allocate(costs: Sequence[LayerCosts], budget: int) -> dict[str, int]:
 class Around(Quantizer):
     """A pass in which `inner` solves the layers."""
 
+    parallel: ClassVar[bool] = True
+
     inner: Quantizer
 
     @property
@@ -133,7 +135,8 @@ class Survey(Around):
         for problem, unrounded in solved:
             relative, rounded = self._found.pop(problem.names)
             place(problem, rounded)
-            change = sum(map(_relative_change, _outputs(run, block), reference)) / len(reference)
+            changes = run.world.all_of(map(_relative_change, _outputs(run, block), reference))
+            change = sum(changes) / len(changes)
             place(problem, unrounded)
             at_probe = relative[self.probe_width]
             sensitivity = change / at_probe if at_probe > 0 else 0.0
@@ -163,7 +166,7 @@ def _rounding_loss(problem: Problem, solution: Solution) -> float:
 
 
 def _outputs(run: Run, block: Block) -> list[Tensor]:
-    """The model's output by task, for the probe samples whose states stand before `block`."""
+    """The model's output by task of this process, for the probe samples whose states stand before `block`."""
     return [_finished(run.model, block, states[0]) for states in run.probe.states.values()]
 
 

@@ -1,26 +1,29 @@
 """The one layer loop: block by block, group by group, collect inputs' moments, let the method solve, put the result in place.
 
 What a method needs collected is its `Sampling`; what it does with it are its hooks. The model is known by its blocks only.
+Several processes collect the moments of a task each; all of them solve, from the same sums.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pmqbench.checkpoints import check_finite
+from pmqbench.distributed import ALONE, World
+from pmqbench.errors import ConfigError
 from pmqbench.families.base import Block, BlockModel, Group
+from pmqbench.heartbeat import Rounds, rounds
 from pmqbench.quantization.base import Quantizer, check_group_size
 from pmqbench.quantization.grid import LayerCodes
 from pmqbench.quantization.layer_record import layer_records
-from pmqbench.quantization.moments import Pool, TaskMoments, Teacher
+from pmqbench.quantization.moments import Pool, Share, TaskMoments, Teacher
 from pmqbench.quantization.problem import Expert, Problem, Solution, place, stack, stack_bias
 from pmqbench.quantization.run import Run, start
 from pmqbench.quantization.streams import ahead
@@ -51,8 +54,8 @@ def quantize_model(
     method: Quantizer,
     calibration: Mapping[str, Sequence[Any]],
     experts: Mapping[str, Expert],
-    progress: bool = True,
     base: Expert | None = None,
+    world: World = ALONE,
 ) -> QuantizedModel:
     """Quantizes the linear layers of `model`'s blocks, in place: afterwards it is the quantized model.
 
@@ -61,23 +64,27 @@ def quantize_model(
         method: an instance of a class in QUANTIZERS.
         calibration: task -> input batches as `model.embed` takes them; not looked at by uncalibrated methods.
         experts: task -> expert. Needed by methods that use experts; for others they only add merging deviations to the records.
-        progress: show a progress bar over layers when run in a terminal.
         base: the model that the experts were tuned from; needed by methods that use it.
+        world: processes that share the work of a `parallel` method: each gives the calibration of its own tasks and the experts
+            of all, and all get the same result.
 
     Raises:
-        ConfigError: the group size does not divide a layer's inputs.
+        ConfigError: the group size does not divide a layer's inputs, or several processes for a method that is not `parallel`.
         DataError: an empty calibration set, a missing or foreign expert, a missing base.
         NumericalError: NaN or Inf in weights or activations, or moments that no damping makes regular.
     """
     names = [layer for block in model.blocks for group in block.groups for layer in group.layers]
     shapes = {name: tuple(model.get_submodule(name).weight.shape) for name in names}
     check_group_size(shapes, method.group_size, "quantization: group_size")
-    method = method.prepare(model, calibration, experts, progress, base)
-    with torch.no_grad(), tqdm(total=len(names), desc="layers", unit="layer", disable=None if progress else True) as bar:
-        run = start(model, method, calibration, experts, base)
+    if world.size > 1 and not method.parallel:
+        raise ConfigError(f"{type(method).__name__} runs in one process.", where="processes", remedy="Set it to 1.")
+    method = method.prepare(model, calibration, experts, base, world)
+    with torch.no_grad(), rounds("layers", len(names)) as loop:
+        run = start(model, method, calibration, experts, base, world)
         for block in model.blocks:
             done = len(run.records)
-            _quantize_block(run, block, bar)
+            _quantize_block(run, block, loop)
+            world.check_same(model.get_submodule(block.name).parameters(), block.name)
             _report(block, run.records[done:])
     for index, record in enumerate(run.records):
         record["index"] = index
@@ -85,11 +92,11 @@ def quantize_model(
     return QuantizedModel(tensors, run.codes, run.records)
 
 
-def _quantize_block(run: Run, block: Block, bar: tqdm) -> None:
+def _quantize_block(run: Run, block: Block, loop: Rounds) -> None:
     sequential = run.sampling.sequential if run.sampling else "group"
     for stages, steps in _plan(run, block, sequential):
         run.stages = stages
-        _quantize_stages(run, block, steps, bar, advance_first=sequential == "none")
+        _quantize_stages(run, block, steps, loop, advance_first=sequential == "none")
 
 
 def _plan(run: Run, block: Block, sequential: str) -> list[tuple[range, list[tuple[Group, ...]]]]:
@@ -102,7 +109,7 @@ def _plan(run: Run, block: Block, sequential: str) -> list[tuple[range, list[tup
     return [(stages, [(group,) for group in block.groups if group.stage in stages]) for stages in parts]
 
 
-def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], bar: tqdm, advance_first: bool) -> None:
+def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], loop: Rounds, advance_first: bool) -> None:
     for step in steps:
         began = perf_counter()
         waiting: dict[str, Tensor] = {}  # refitted norms that the inputs collected now are not to see
@@ -125,7 +132,7 @@ def _quantize_stages(run: Run, block: Block, steps: list[tuple[Group, ...]], bar
             problem.seconds = shared + perf_counter() - began
             place(problem, solution)
             solved.append((problem, solution))
-            bar.update(len(problem.names))
+            loop.advance(len(problem.names))
         _replace(run.model, waiting)
         began = perf_counter()
         if run.reference is not None:
@@ -150,7 +157,8 @@ def _problems(run: Run, block: Block, group: Group) -> list[Problem]:
                 break
         else:
             alike.append((weights, [layer]))
-    return [_problem(run, block, group, tuple(layers)) for _, layers in alike]
+    # Seen on one batch of this process's: all must go by one of them.
+    return [_problem(run, block, group, tuple(layers)) for layers in run.world.broadcast([layers for _, layers in alike])]
 
 
 def _problem(run: Run, block: Block, group: Group, names: tuple[str, ...]) -> Problem:
@@ -167,8 +175,18 @@ def _problem(run: Run, block: Block, group: Group, names: tuple[str, ...]) -> Pr
 
 def _collect(run: Run, block: Block, problems: list[Problem]) -> None:
     """Moments of every problem's inputs, task by task, one pass over the source's (and the teacher's) batches."""
+    pools = [Pool(problem.merged, run.sampling.task_weight, run.sampling.shift) for problem in problems]
+    shares = run.world.in_order(len(run.tasks), _shares(run, block, problems, pools))
+    for task, of_task in zip(run.tasks, shares, strict=True):
+        for pool, share in zip(pools, of_task, strict=True):
+            pool.add(task, share)
+    for problem, pool in zip(problems, pools, strict=True):
+        problem.moments = pool.moments()
+
+
+def _shares(run: Run, block: Block, problems: list[Problem], pools: list[Pool]) -> Iterator[list[Share]]:
+    """What each of this process's tasks adds to the problems' pools."""
     sampling, device = run.sampling, problems[0].merged.device
-    pools = [Pool(problem.merged, sampling.task_weight, sampling.shift) for problem in problems]
     taps = tuple(dict.fromkeys(problem.group.layers[0] for problem in problems))
     teachers = ahead(run.source.states, lambda task: [_teacher(run, task, problem) for problem in problems])
     for (task, states), targets in zip(run.source.states.items(), teachers, strict=True):
@@ -184,11 +202,11 @@ def _collect(run: Run, block: Block, problems: list[Problem]) -> None:
                 tap = problem.group.layers[0]
                 weights = _token_weights(run, block, problem.names[0], state)
                 moments.add(x[tap], weights, y.get(tap), sampling.teacher_share)
-        for problem, moments, target, pool in zip(problems, per_task, targets, pools, strict=True):
-            where = f"task {task}, {problem.where}"
-            pool.fold(task, moments.finish(where, sampling.off_diagonal), target, where)
-    for problem, pool in zip(problems, pools, strict=True):
-        problem.moments = pool.moments()
+        places = [f"task {task}, {problem.where}" for problem in problems]
+        yield [
+            pool.share(moments.finish(where, sampling.off_diagonal), target, where)
+            for where, moments, target, pool in zip(places, per_task, targets, pools, strict=True)
+        ]
 
 
 def _token_weights(run: Run, block: Block, layer: str, state: Any) -> Tensor | None:
@@ -203,7 +221,7 @@ def _teacher(run: Run, task: str, problem: Problem) -> Teacher | None:
 
 def _record(run: Run, block: Block, problem: Problem, solution: Solution) -> None:
     """Keeps the records and codes of what is in place."""
-    run.records += layer_records(run.method, problem, solution, run.experts, block.name)
+    run.records += layer_records(run.method, problem, solution, run.experts, block.name, run.world)
     if solution.codes is not None:
         run.codes |= {name: solution.codes.rows(*rows) for name, rows in zip(problem.names, problem.rows(), strict=True)}
     for remedy in solution.remedies:

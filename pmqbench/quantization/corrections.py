@@ -97,13 +97,21 @@ def refit_norm(run: Run, block: Block, group: Group, fit: NormFit) -> dict[str, 
 
 def norm_moments(run: Run, block: Block, group: Group, share: float = 0.0, class_tokens: bool = False) -> NormMoments:
     """Moments of `group.norm`'s inputs in the source, tasks weighing alike; arguments as in NormFit."""
+    sums = [torch.zeros_like(run.model.get_parameter(f"{group.norm}.weight"), dtype=torch.float64) for _ in range(5)]
+    for means in run.world.in_order(len(run.tasks), _norm_means(run, block, group, share, class_tokens)):
+        for running, mean in zip(sums, means, strict=True):
+            running += mean
+    return NormMoments(*(summed / len(run.tasks) for summed in sums))
+
+
+def _norm_means(run: Run, block: Block, group: Group, share: float, class_tokens: bool) -> Iterator[list[Tensor]]:
+    """What each of this process's tasks adds to the five fields of `NormMoments`."""
     first = group.layers[0]
     affine = _affine(run.model.get_submodule(group.norm))
-    sums = [torch.zeros_like(affine["weight"], dtype=torch.float64) for _ in range(5)]
     for task, states in run.source.states.items():
         own = {part: run.experts[task].tensor(f"{group.norm}.{part}", like) for part, like in affine.items()}
         run.enter(task, block)
-        parts, total = [torch.zeros_like(sums[0]) for _ in sums], 0.0
+        parts, total = [torch.zeros_like(affine["weight"], dtype=torch.float64) for _ in range(5)], 0.0
         for index, state in enumerate(states):
             with _without_affine(run.source.model.get_submodule(group.norm)):
                 z = run.inputs(run.source, task, index, block, (first,))[first]
@@ -117,9 +125,7 @@ def norm_moments(run: Run, block: Block, group: Group, share: float = 0.0, class
             for part, value in zip(parts, (z, z.square(), u, z * u, own["weight"] * z.square()), strict=True):
                 part += weights @ value.double()
             total += float(weights.sum())
-        for running, part in zip(sums, parts, strict=True):
-            running += part / total
-    return NormMoments(*(summed / len(run.source.states) for summed in sums))
+        yield [part / total for part in parts]
 
 
 def _affine(norm: nn.Module) -> dict[str, Tensor]:

@@ -6,20 +6,22 @@ ones use the method's own task weights; those per task come from up to `moments.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pmqbench import provenance
+from pmqbench.distributed import World
 from pmqbench.quantization.base import UNROUNDED, Quantizer
+from pmqbench.quantization.moments import Sample
 from pmqbench.quantization.problem import Expert, Problem, Solution
 from pmqbench.quantization.streams import ahead
 
 
 def layer_records(
-    method: Quantizer, problem: Problem, solution: Solution, experts: Mapping[str, Expert], block: str
+    method: Quantizer, problem: Problem, solution: Solution, experts: Mapping[str, Expert], block: str, world: World
 ) -> list[dict[str, Any]]:
     """One JSON-able record for each layer of `problem`; docs/quantization.md explains the fields.
 
@@ -29,6 +31,7 @@ def layer_records(
         solution: its solution.
         experts: experts by task; tasks without one have no merging deviation.
         block: the block's name.
+        world: processes, each of which compares with some of the experts.
     """
     weights = {
         "merged": problem.merged,
@@ -38,7 +41,7 @@ def layer_records(
     }
     rows = list(problem.rows())
     objective, quantization, scale = _pooled(problem, solution, weights)
-    merging, own = _per_task(problem, weights, experts)
+    merging, own = _per_task(problem, weights, experts, world)
     bias_shift = None if solution.bias is None else (solution.bias - problem.merged_bias).square()
     records = []
     for name, (start, stop) in zip(problem.names, rows, strict=True):
@@ -102,21 +105,37 @@ def _pooled(
 
 
 def _per_task(
-    problem: Problem, weights: Mapping[str, Tensor], experts: Mapping[str, Expert]
+    problem: Problem, weights: Mapping[str, Tensor], experts: Mapping[str, Expert], world: World
 ) -> tuple[dict[str, dict[str, Tensor]] | None, dict[str, dict[str, Tensor]] | None]:
     """Merging deviations per output (out,) by task: E|W x - W_t x|^2, and E|W x - W_t y|^2 for target inputs y."""
-    merging, own = {}, {}
+    samples = {task: sample for task, sample in (problem.moments.samples if problem.moments else {}).items() if task in experts}
+    found = world.in_order(len(samples), _compared(problem, weights, experts, samples, world.own(list(samples))))
+    by_task = dict(zip(samples, found, strict=True))
+    merging = {task: pair[0] for task, pair in by_task.items()}
+    own = {task: pair[1] for task, pair in by_task.items() if pair[1] is not None}
+    return merging or None, own or None
+
+
+def _compared(
+    problem: Problem,
+    weights: Mapping[str, Tensor],
+    experts: Mapping[str, Expert],
+    samples: Mapping[str, Sample],
+    tasks: Sequence[str],
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor] | None]]:
+    """Of each of `tasks`, the deviations on the inputs x, and on the target's inputs y or None."""
     names = ("final", "target", "merged")
     stacked = torch.cat([weights[name] for name in names]).T
-    samples = {task: sample for task, sample in (problem.moments.samples if problem.moments else {}).items() if task in experts}
-    teachers = ahead(samples, lambda task: problem.expert_teacher(experts[task]).weight.T)
-    for (task, sample), expert in zip(samples.items(), teachers, strict=True):
+    teachers = ahead(tasks, lambda task: problem.expert_teacher(experts[task]).weight.T)
+    for task, expert in zip(tasks, teachers, strict=True):
+        sample = samples[task]
         outputs = dict(zip(names, (sample.x @ stacked).tensor_split(len(names), dim=1), strict=True))
         wanted = sample.x @ expert
-        merging[task] = _deviations(sample.weights, outputs, wanted)
-        if sample.shift is not None:
-            own[task] = _deviations(sample.weights, outputs, wanted + sample.shift @ expert)
-    return merging or None, own or None
+        shifted = None if sample.shift is None else wanted + sample.shift @ expert
+        yield (
+            _deviations(sample.weights, outputs, wanted),
+            None if shifted is None else _deviations(sample.weights, outputs, shifted),
+        )
 
 
 def _deviations(weights: Tensor, outputs: Mapping[str, Tensor], wanted: Tensor) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
-"""Moments of a layer's inputs: collected batch by batch for one task, then folded into the pool of all tasks.
+"""Moments of a layer's inputs: collected batch by batch for one task, then added to the pool of all tasks.
 
 Only one task's moment matrices live at a time: the pool keeps sum c_t H_t, sum c_t (W_t C_t - W_merged H_t), vectors, and a
 small sample of each task's tokens for the layer record. Tokens are rows: X is (tokens, in), H_t = X^T X / n.
+
+What a task adds is made from its own moments alone (`Pool.share`), wherever its samples are; adding is a matter of order.
 """
 
 from __future__ import annotations
@@ -181,9 +183,26 @@ class Teacher:
     bias: Tensor | None
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one task adds to the pool.
+
+    Attributes:
+        weight: c_t, before it is rescaled.
+        tokens: how many count.
+        sample: tokens kept.
+        parts: of each of `Pool`'s sums, without c_t.
+    """
+
+    weight: float
+    tokens: int
+    sample: Sample
+    parts: dict[str, Tensor]
+
+
 @dataclass
 class Pool:
-    """Folds one task's moments after the other.
+    """Adds up the shares of tasks, one after the other.
 
     Args:
         merged: W_merged of the stack (out, in).
@@ -200,20 +219,27 @@ class Pool:
     _weights: dict[str, float] = field(default_factory=dict)
     _samples: dict[str, Sample] = field(default_factory=dict)
 
-    def fold(self, task: str, moments: TaskMoments, teacher: Teacher | None, where: str) -> None:
-        """Adds finished moments of `task`, whose outputs should be those of `teacher`."""
-        weight = self._weight(moments, where)
-        self._weights[task] = weight
-        self._tokens += moments.tokens
-        self._samples[task] = moments.sample()
-        self._add("second", weight, moments.second)
-        self._add("mean", weight, moments.mean)
+    def share(self, moments: TaskMoments, teacher: Teacher | None, where: str) -> Share:
+        """What finished moments add, of a task whose outputs should be those of `teacher`."""
+        parts = {"second": moments.second, "mean": moments.mean}
         if moments.absolute is not None:
-            self._add("absolute", weight, moments.absolute)
+            parts["absolute"] = moments.absolute
         if self.keep_shift:
-            self._add("shift", weight, moments.shift)
+            parts["shift"] = moments.shift
         if teacher is not None:
-            self._fold_teacher(weight, moments, teacher)
+            parts |= self._taught(moments, teacher)
+        return Share(self._weight(moments, where), moments.tokens, moments.sample(), parts)
+
+    def add(self, task: str, share: Share) -> None:
+        """Adds the share of `task`."""
+        self._weights[task] = share.weight
+        self._tokens += share.tokens
+        self._samples[task] = share.sample
+        for name, value in share.parts.items():
+            if name in self._sums:
+                self._sums[name].add_(value, alpha=share.weight)
+            else:
+                self._sums[name] = value * share.weight
 
     def moments(self) -> Moments:
         """The pooled moments; the pool is used up."""
@@ -239,7 +265,7 @@ class Pool:
             )
         return 1 / norm
 
-    def _fold_teacher(self, weight: float, moments: TaskMoments, teacher: Teacher) -> None:
+    def _taught(self, moments: TaskMoments, teacher: Teacher) -> dict[str, Tensor]:
         # W_t C_t - W_merged H_t with C_t = H_t + E[(y - x) x^T]: exactly zero when the teacher is the merged model itself.
         difference = teacher.weight - self.merged
         cross = difference @ moments.second
@@ -249,13 +275,6 @@ class Pool:
             residual += 2 * (shifted * difference).sum(1)
             residual += ((teacher.weight @ moments.shift_second) * teacher.weight).sum(1)
             cross += shifted
-        self._add("cross", weight, cross)
-        self._add("residual", weight, residual)
         output = teacher.weight.double() @ (moments.mean + moments.mean_shift)
-        self._add("mean_target", weight, output if teacher.bias is None else output + teacher.bias)
-
-    def _add(self, name: str, weight: float, value: Tensor) -> None:
-        if name in self._sums:
-            self._sums[name].add_(value, alpha=weight)
-        else:
-            self._sums[name] = value * weight
+        mean_target = output if teacher.bias is None else output + teacher.bias
+        return {"cross": cross, "residual": residual, "mean_target": mean_target}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pmqbench.distributed import ALONE, World
 from pmqbench.errors import DataError
 from pmqbench.families.base import Block, BlockModel
 from pmqbench.quantization.base import Quantizer, Sampling
@@ -23,6 +24,7 @@ class Run:
 
     The moments are of the inputs that `source` has: the student itself, or the experts (`Sampling.inputs`).
     `reference`, whose states are what block outputs should be, moves on before a block's layers are reconstructed.
+    Streams have the states of this process's tasks; `tasks` are those of all processes of `world`, in the suite's order.
     """
 
     model: BlockModel
@@ -30,6 +32,8 @@ class Run:
     sampling: Sampling | None
     experts: Mapping[str, Expert]
     base: Expert | None = None
+    world: World = ALONE
+    tasks: list[str] = field(default_factory=list)
     student: Stream | None = None
     source: Stream | None = None
     teacher: Stream | None = None
@@ -64,15 +68,17 @@ def start(
     calibration: Mapping[str, Sequence[Any]],
     experts: Mapping[str, Expert],
     base: Expert | None = None,
+    world: World = ALONE,
 ) -> Run:
     """A run before the first block; arguments and errors are those of `quantize_model`."""
     sampling = method.sampling()
     if method.uses_base and base is None:
         raise DataError("the method needs the base's weights.", where="base", remedy="Give the base that experts stem from.")
-    run = Run(model, method, sampling, experts, base if method.uses_base else None)
+    run = Run(model, method, sampling, experts, base if method.uses_base else None, world)
     if sampling is None:
         return run
     _check_calibration(calibration)
+    run.tasks = world.all_of(calibration)
     missing = sorted(set(calibration) - set(experts))
     if "experts" in (sampling.teacher, sampling.block_outputs) and missing:
         raise DataError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Refiner(ABC):
-    """A refinement method with the options all methods have."""
+    """A refinement method with the options all methods have; `parallel` ones may run in several processes, as quantizers."""
+
+    parallel: ClassVar[bool] = False
 
     calibration_samples: Annotated[int, Field(ge=2, description="Unlabelled samples a task, from its train split.")] = 256
 

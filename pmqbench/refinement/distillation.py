@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from tqdm import tqdm
 
+from pmqbench.distributed import World
 from pmqbench.errors import NumericalError
 from pmqbench.families.base import Block, BlockModel
+from pmqbench.heartbeat import rounds
 from pmqbench.quantization.layer_record import peak_memory_mb
 from pmqbench.quantization.streams import computing_in
 from pmqbench.refinement.engine import Refined, Start, layer_record
@@ -40,11 +41,12 @@ def distill(method: Distill, start: Start) -> Refined:
     before = {layer: start.model.get_submodule(layer).weight.detach().clone() for layer in unrounded}
     lesson = teach(start.calibration, start.experts, start.device, method.block_weight, method.forward_precision)
     training = _training(method, start, lesson)
-    file = StateFile(start.state, f"{start.identity} {method} seed {start.seed}")
-    if (stored := file.load()) is not None:
+    world = start.world
+    file = StateFile(start.state if world.is_main else None, f"{start.identity} {method} seed {start.seed}")
+    if (stored := world.broadcast(file.load())) is not None:
         training.restore(stored)
         log.info("%s: going on from step %d", start.state, training.step)
-    training.run(file, start.progress)
+    training.run(file)
     if training.best is not None:
         training.put(training.best[1])
     if training.best_step == 0:
@@ -68,8 +70,9 @@ def _training(method: Distill, start: Start, lesson: Lesson) -> Training:
         name: LatentLayer(start.model.get_submodule(name), start.codes.get(name), train and method.learning_rate > 0)
         for name in start.layers
     }
-    draws = Draws.of(lesson.samples.counts, method.held_out, method.batch_size, start.seed)
-    return Training(method, start.model, layers, lesson, draws, optimiser_of(method, start.model, layers))
+    tasks = len(start.world.all_of(lesson.samples.counts))
+    draws = Draws.of(lesson.samples.counts, method.held_out, method.batch_size, start.seed, tasks)
+    return Training(method, start.model, layers, lesson, draws, optimiser_of(method, start.model, layers), start.world)
 
 
 @dataclass
@@ -81,8 +84,9 @@ class Training:
         model: the student.
         layers: the student's linear layers by name.
         lesson: what the experts teach.
-        draws: the samples of each step.
+        draws: the samples of each step, of this process's tasks.
         optimiser: of all that moves.
+        world: processes, each of which teaches its own tasks; what moves is the same in all.
         step: steps done.
         best: lowest held-out loss, and what moves as it was then; None without held-out samples.
         best_step: the step of it.
@@ -98,6 +102,7 @@ class Training:
     lesson: Lesson
     draws: Draws
     optimiser: torch.optim.Optimizer
+    world: World
     step: int = 0
     best: tuple[float, list[Tensor]] | None = None
     best_step: int | None = None
@@ -106,24 +111,22 @@ class Training:
     curve: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def run(self, file: StateFile, progress: bool) -> None:
+    def run(self, file: StateFile) -> None:
         """All steps that are left, or as many as the held-out loss allows."""
         steps, spent = self.method.steps, self.seconds
         noted, evaluated = _places(steps, CURVE_POINTS), _places(steps, self.method.evaluations)
         began = perf_counter()
         if self.step == 0 and not self.curve:
             self.evaluate()
-        with tqdm(total=steps, initial=self.step, desc="distill", unit="step", disable=None if progress else True) as bar:
+        with rounds("steps", steps, done=self.step) as loop:
             while self.step < steps and not self._exhausted():
                 self.descend()
                 self.seconds = spent + perf_counter() - began
-                bar.update()
+                loop.advance()
                 if self.step in evaluated:
                     self.evaluate()
                 elif self.step in noted:
                     self.note(None)
-                if self.step in noted or self.step in evaluated:
-                    bar.set_postfix({name: self.curve[-1][name] for name in ("loss", "held_out")}, refresh=False)
                 if file.due():
                     file.save(self.stored())
 
@@ -132,14 +135,15 @@ class Training:
         share = rate_share(self.step, self.method.steps, self.method.warm_up)
         for group in self.optimiser.param_groups:
             group["lr"] = group["rate"] * share
-        loss = self.loss(self.draws.step(self.step))
+        loss = self.loss(self.draws.step(self.step)) * (len(self.draws.counts) / self.draws.tasks)  # of the mean over all tasks
         self.optimiser.zero_grad()
         # Autocast is for forward passes alone; backward passes follow them.
         precision = "tf32" if self.method.forward_precision == "tf32" else "float32"
         with computing_in(precision, loss.device.type), strictly_deterministic():
             loss.backward()
+        loss = self._added_up(loss.detach())
         self.optimiser.step()
-        self.losses.append(loss.detach())
+        self.losses.append(loss)
         self.step += 1
 
     def loss(self, index: Tensor) -> Tensor:
@@ -157,7 +161,9 @@ class Training:
         tasks = self.draws.held_out()
         if not tasks:
             return self.note(None)
-        held_out = fmean(sum(float(self.loss(part)) * len(part) for part in parts) / sum(map(len, parts)) for parts in tasks)
+        own = (sum(float(self.loss(part)) * len(part) for part in parts) / sum(map(len, parts)) for parts in tasks)
+        held_out = fmean(self.world.all_of(own))
+        self.world.check_same(self.moving(), f"distillation, step {self.step}")
         self.note(held_out)
         self.stale += 1
         if self.best is None or held_out < self.best[0]:
@@ -197,6 +203,18 @@ class Training:
         self.optimiser.load_state_dict(stored.pop("optimiser"))
         for name, value in stored.items():
             setattr(self, name, value)
+
+    def _added_up(self, loss: Tensor) -> Tensor:
+        """Gives what moves the gradients of all processes' tasks, in one message with the loss, of which it returns the sum."""
+        if self.world.size == 1:
+            return loss
+        moving = [parameter for parameter in self.moving() if parameter.grad is not None]  # none reaches embeddings' norms
+        gradients = torch.cat([*(parameter.grad.flatten() for parameter in moving), loss[None]])
+        self.world.add_up(gradients)
+        *parts, loss = gradients.split([*(parameter.numel() for parameter in moving), 1])
+        for parameter, part in zip(moving, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+        return loss[0].clone()
 
     def _exhausted(self) -> bool:
         return self.method.patience is not None and self.stale >= self.method.patience

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pmqbench.distributed import ALONE, World
 from pmqbench.errors import DataError
 from pmqbench.families.base import BlockModel
 from pmqbench.quantization.base import UNROUNDED
@@ -28,12 +29,12 @@ class Start:
     Attributes:
         model: the quantized model, float32, on the device to work on; afterwards it is the refined one.
         codes: its layers' codes; empty for a model at full precision.
-        calibration: task -> input batches as `model.embed` takes them.
+        calibration: task -> input batches as `model.embed` takes them, of this process's tasks.
         experts: task -> expert.
         seed: of the order in which samples are drawn.
         state: file that an interrupted run goes on from; None keeps none.
         identity: what made this run what it is (recipe, inputs, code); a state of another identity is not used.
-        progress: show a progress bar when run in a terminal.
+        world: processes that share the work; each gets the whole result, and the first keeps the state.
     """
 
     model: BlockModel
@@ -43,7 +44,7 @@ class Start:
     seed: int
     state: Path | None
     identity: str
-    progress: bool
+    world: World
 
     @property
     def layers(self) -> dict[str, str]:
@@ -83,7 +84,7 @@ def refine(
     seed: int,
     state: Path | None,
     identity: str,
-    progress: bool = True,
+    world: World = ALONE,
 ) -> Refined:
     """Refines a quantized model, or one at full precision, in place; arguments are those of `Start`.
 
@@ -91,7 +92,7 @@ def refine(
         DataError: no calibration task, one with fewer than two samples or without an expert, or codes of another model.
         NumericalError: NaN or Inf in the experts' weights or in the loss.
     """
-    start = Start(model, codes, calibration, experts, seed, state, identity, progress)
+    start = Start(model, codes, calibration, experts, seed, state, identity, world)
     _check_calibration(start)
     _check_codes(start)
     return method.refine(start)

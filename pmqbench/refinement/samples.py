@@ -79,18 +79,20 @@ class Draws:
         held: samples held out, by task: the task's first ones, drawn at random as all of them are.
         batch_size: samples a step, as many of each task.
         seed: of the order.
+        tasks: how many share a step; those of other processes are not among `counts`.
     """
 
     counts: dict[str, int]
     held: dict[str, int]
     batch_size: int
     seed: int
+    tasks: int
 
     @classmethod
-    def of(cls, counts: dict[str, int], share: float, batch_size: int, seed: int) -> Draws:
+    def of(cls, counts: dict[str, int], share: float, batch_size: int, seed: int, tasks: int) -> Draws:
         """Holds out `share` of every task's samples, at least one unless it is 0."""
         held = {task: max(1, int(share * count)) if share else 0 for task, count in counts.items()}
-        return cls(counts, held, batch_size, seed)
+        return cls(counts, held, batch_size, seed, tasks)
 
     def held_out(self) -> list[tuple[Tensor, ...]]:
         """Indices of each task's held-out samples, in parts of at most a step's size; [] if none are held out."""
@@ -107,7 +109,7 @@ class Draws:
 
     def _of_task(self, task: str, number: int) -> Tensor:
         usable = self.counts[task] - self.held[task]
-        size = min(usable, max(1, self.batch_size // len(self.counts)))
+        size = min(usable, max(1, self.batch_size // self.tasks))
         epoch, place = divmod(number, usable // size)
         order = _order(self.seed, task, epoch, usable)
         return order[place * size : (place + 1) * size] + self.held[task]

@@ -21,6 +21,7 @@ from torch.nn import functional
 from pmqbench.families.open_clip import pack, unpack
 from pmqbench.families.open_clip_config import vision_config
 from pmqbench.families.vit import VisionTower
+from pmqbench.heartbeat import each
 from pmqbench.sources.mini import HELD_OUT_EVERY, OPEN_CLIP_CONFIG
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def optimise(parameters: Sequence[torch.nn.Parameter], training: Training, loss:
     cycle = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, training.learning_rate, total_steps=training.steps, pct_start=training.warm_up
     )
-    for step in range(1, training.steps + 1):
+    for step in each(range(1, training.steps + 1), "steps"):
         value = loss()
         optimiser.zero_grad()
         value.backward()

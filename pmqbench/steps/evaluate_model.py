@@ -9,6 +9,7 @@ from typing import Any
 from pmqbench.costs import Costs
 from pmqbench.evaluation.base import PROTOCOLS, Assets
 from pmqbench.families.base import FAMILIES
+from pmqbench.heartbeat import each
 from pmqbench.integrity import checksum, read_manifest, read_sealed
 from pmqbench.jobs import device_name, taken_warnings
 from pmqbench.provenance import peak_memory_mb, provenance
@@ -18,17 +19,17 @@ from pmqbench.torch_setup import start_torch
 
 def main(job: Any) -> None:
     """Evaluates models on tasks: one record per model and task."""
-    device = start_torch(job.threads)
+    device = start_torch(job.threads, job.resources.get("gpu", 1))
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     protocol = PROTOCOLS.get(family.protocol)()
     splits = [(task, protocol.examples(Path(task["split"]), Assets.of(task))) for task in plan["tasks"]]
     commits = {task["name"]: read_sealed(task["manifest"])["commit"] for task, _ in splits}
-    for wanted in plan["models"]:
+    for wanted in each(plan["models"], "models"):
         folder = Path(wanted["folder"])
         manifest, weights = read_manifest(folder), checksum(folder / family.weights_file)
         model = family.build(folder, str(folder)).to(device)
-        for path, (task, examples) in zip(wanted["records"], splits, strict=True):
+        for path, (task, examples) in each(zip(wanted["records"], splits, strict=True), "tasks"):
             started = time.perf_counter()
             where = f"{folder}, task {task['name']}"
             score = protocol.evaluate(model, examples, task["metric"], plan["batch_size"], device, where)

@@ -8,10 +8,12 @@ from typing import Any
 
 from pmqbench.calibration import draw, expert_of, experts_of, weights_of
 from pmqbench.costs import Costs
+from pmqbench.distributed import World
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import write_json
 from pmqbench.integrity import read_manifest, read_sealed
-from pmqbench.jobs import Made, write_manifest
+from pmqbench.jobs import Made, bring_warnings, write_manifest
+from pmqbench.processes import run_spread
 from pmqbench.quantization.base import quantizer_of
 from pmqbench.quantization.calibrate import quantize_model
 from pmqbench.quantization.packing import save_packed
@@ -20,7 +22,12 @@ from pmqbench.torch_setup import start_torch
 
 def main(job: Any) -> None:
     """Quantizes a merged model: one folder per calibration seed, or one if the method needs no data."""
-    device = start_torch(job.threads)
+    run_spread(quantize, job)
+
+
+def quantize(job: Any, world: World) -> None:
+    """A process's part of it."""
+    device = start_torch(job.threads, job.resources.get("gpu", 1))
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     merged, experts = Path(plan["merged"]), experts_of(family, plan, device)
@@ -35,12 +42,15 @@ def main(job: Any) -> None:
         for model in wanted["models"]:
             started = time.perf_counter()
             folder, seed = Path(model["folder"]), model["seed"]
-            calibration, counts = ({}, {}) if seed is None else draw(family, plan, method.calibration_samples, seed)
+            calibration, counts = ({}, {}) if seed is None else draw(family, plan, method.calibration_samples, seed, world)
             student = family.build(merged, "merged model").to(device)
-            quantized = quantize_model(student, method, calibration, experts, base=base)
+            quantized = quantize_model(student, method, calibration, experts, base, world)
+            bring_warnings(world)
+            if not world.is_main:
+                continue
             family.save(folder, quantized.tensors, merged, {"method": recipe["method"]})
             size = save_packed(folder / "packed.safetensors", quantized.tensors, quantized.codes)
             write_json(folder / "layers.json", quantized.records)
             made_of = {"quantizer": recipe, "seed": seed, "calibration_samples": counts}
             seen = Costs(calibration_samples=max(counts.values(), default=0))
-            write_manifest(job, folder, Made(made_of, inputs, started, size, device, costs + seen))
+            write_manifest(job, folder, Made(made_of, inputs, started, size, device, world.size, costs + seen))

@@ -167,6 +167,7 @@ class Quantizations:
             "folder": model.folder,
             "state": f"{STATES}/{wildcards.quantized}/seed-{model.seed}.pt",
             "seed": model.seed,
+            "processes": self.layout.suite.processes_of(model.refinement.method),
             **self.stages.calibration,
         }
 
@@ -216,11 +217,13 @@ class Quantizations:
             for models in recipes
         ]
         known = self.stages.calibration if calibrated else {}
-        return {"family": self.layout.suite.family, "merged": merged, "recipes": made, **known}
+        processes = self.layout.suite.processes_of(recipes[0][0].quantizer.method)  # recipes of a job are of one method
+        return {"family": self.layout.suite.family, "merged": merged, "recipes": made, "processes": processes, **known}
 
     def _tuning_plan(self, merged: str, recipes: Sequence[QuantRecipe]) -> Plan:
         candidates = [{"recipe": recipe.describe(), "candidates": candidates_of(recipe.tune)} for recipe in recipes]
-        plan = {"family": self.layout.suite.family, "merged": merged, "recipes": candidates}
+        processes = self.layout.suite.processes_of(recipes[0].method)
+        plan = {"family": self.layout.suite.family, "merged": merged, "recipes": candidates, "processes": processes}
         return plan | self.stages.calibration | self.stages.validation
 
     def _batches(self, anew: Callable[[list[Model]], bool], wanted: Callable[[QuantRecipe], bool]) -> list[Batch]:

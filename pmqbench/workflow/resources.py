@@ -11,16 +11,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from pmqbench.tasks.definitions import Task
 from pmqbench.workflow.evaluations import Evaluations
 from pmqbench.workflow.quantizations import Batch, Quantizations
 from pmqbench.workflow.sizes import Sizes
 from pmqbench.workflow.work import Formulas, Work
 
-MEMORY_ROOM = 1.3
+ROOM_FOR_MEMORY = 1.3
 """Memory asked for over memory used."""
-TIME_ROOM = 4.0
+ROOM_FOR_TIME = 4.0
 """Time asked for over time on idle cores of the machine that was measured."""
 LEAST_MINUTES = 10
 DEVICE_MB = 3000
@@ -66,14 +68,13 @@ class JobResources:
 
         def mem_mb(wildcards: Any, attempt: int) -> int:
             """Twice as much on the second attempt, and so on."""
-            found = cached(wildcards)
-            return _rounded(MEMORY_ROOM * found.memory_mb * attempt + DEVICE_MB * self._devices(found), 100)
+            return attempt * self.asked_mb(cached(wildcards))
 
         def runtime(wildcards: Any, attempt: int) -> int:
             """Minutes, on a device if one is asked for."""
             found = cached(wildcards)
-            seconds = found.device_seconds if self._devices(found) else found.core_seconds / threads
-            minutes = TIME_ROOM * seconds / 60
+            seconds = found.device_seconds if self.devices(found) else found.seconds_on(threads)
+            minutes = ROOM_FOR_TIME * seconds / 60
             return (LEAST_MINUTES + math.ceil(minutes)) * attempt
 
         def disk_mb(wildcards: Any) -> int:
@@ -83,7 +84,7 @@ class JobResources:
 
         def gpu(wildcards: Any) -> int:
             """Devices."""
-            return self._devices(cached(wildcards))
+            return self.devices(cached(wildcards))
 
         return {"mem_mb": mem_mb, "runtime": runtime, "disk_mb": disk_mb, "gpu": gpu}
 
@@ -104,8 +105,12 @@ class JobResources:
     def head_work(self, wildcards: Any) -> Work:
         """Of the heads that a job makes."""
         name = wildcards.get("head")
-        heads = dict(zip(self.quantizations.stages.head_names(), self._suite.tasks, strict=False))
-        return self.formulas.heads([heads[name]] if name else self._suite.tasks)
+        wanted = [task for task in self._suite.tasks if name in (None, self.head_name(task))]
+        return self.formulas.heads(wanted)
+
+    def head_name(self, task: Task) -> str:
+        """A task's value of the wildcard `head`."""
+        return Path(self._layout.head_file(task)).stem
 
     # --- merging
 
@@ -193,9 +198,14 @@ class JobResources:
     def _tuning(self, recipes: Any) -> Work:
         return self.formulas.tuned_quantizer([(recipe, math.prod(map(len, recipe.tune.values()))) for recipe in recipes])
 
-    def _devices(self, work: Work) -> int:
-        """None for the small models of batched jobs, which lose more than they gain."""
-        return self._suite.job_gpus if work.on_device and not self._suite.batch_jobs else 0
+    def asked_mb(self, work: Work) -> int:
+        """Memory that a job asks for at first."""
+        return _rounded(ROOM_FOR_MEMORY * work.memory_mb + DEVICE_MB * self.devices(work), 100)
+
+    def devices(self, work: Work) -> int:
+        """None for the small models of batched jobs, which lose more than they gain; else one for each process at least."""
+        asked = self._suite.job_gpus if work.on_device and not self._suite.batch_jobs else 0
+        return max(asked, work.processes) if asked else 0
 
 
 def _rounded(value: float, step: int) -> int:

@@ -65,6 +65,12 @@ class Sizes:
             return task.test_examples
         return task.data_source().counts().get(split, ASSUMED_EXAMPLES)
 
+    @property
+    def guessed(self) -> list[str]:
+        """Tasks of whose test split the size is not known."""
+        tasks = (task for task in self.suite.tasks if task.has_data and not task.test_examples)
+        return [task.name for task in tasks if "test" not in task.data_source().counts()]
+
     def data_bytes(self, task: Task) -> int:
         """Of the task's prepared splits."""
         return self.model.input_bytes * sum(self.examples(task, split) for split in SPLITS)

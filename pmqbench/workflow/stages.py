@@ -128,6 +128,7 @@ class Stages:
             "base": layout.base,
             "experts": self.expert_folders,
             "folder": f"{MERGED}/{wildcards.merge}",
+            "processes": layout.suite.processes_of(merge.method),
             **(self.calibration if merge.method.calibrated else {}),
         }
 

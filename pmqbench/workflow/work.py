@@ -35,6 +35,7 @@ class Work:
         disk_mb: what it writes.
         download_mb: what it fetches from the hub.
         on_device: whether it runs models.
+        processes: that share it, each on a device of its own.
     """
 
     seconds: float
@@ -43,6 +44,7 @@ class Work:
     disk_mb: float = 0.0
     download_mb: float = 0.0
     on_device: bool = False
+    processes: int = 1
 
     def __add__(self, other: Work) -> Work:
         """Both, one after the other in one process."""
@@ -53,12 +55,17 @@ class Work:
             self.disk_mb + other.disk_mb,
             self.download_mb + other.download_mb,
             self.on_device or other.on_device,
+            max(self.processes, other.processes),
         )
 
     @property
     def core_seconds(self) -> float:
-        """Without a device."""
-        return self.seconds + self.flops / MEASURED["flops_per_second"]
+        """On one core."""
+        return self.seconds_on(1)
+
+    def seconds_on(self, threads: int) -> float:
+        """On cores of one machine, without a device: products spread over them, loops do not."""
+        return self.seconds + self.flops / MEASURED["flops_per_second"] / threads
 
     @property
     def device_seconds(self) -> float:
@@ -155,9 +162,11 @@ class Formulas:
         flops = model.forward_flops * (samples + 1.15 * TRAINING * steps * max(batch, len(self._suite.tasks)))
         taught = samples * (model.blocks * model.state_bytes / 2 + model.input_bytes)
         activations = batch * 64 * model.tokens * model.width * model.blocks
-        memory = 26 * model.linear + 2 * model.model_bytes + taught + activations
+        processes = self._suite.processes_of(method)
+        each = _start("refine").memory_mb + (26 * model.linear + 2 * model.model_bytes) / MB
+        memory = processes * each + (taught + activations) / MB
         seconds = steps * len(model.layers) * MEASURED["step_seconds_per_layer"]
-        work = Work(seconds, flops, _start("refine").memory_mb + memory / MB, 1.2 * model.model_bytes / MB, on_device=True)
+        work = Work(seconds, flops, memory, 1.2 * model.model_bytes / MB, on_device=True, processes=processes)
         return _start("refine", device=True) + work
 
     # --- evaluation and reports
@@ -216,7 +225,9 @@ class Formulas:
         batch = min(self._suite.calibration_batch, method.calibration_samples)
         running = batch * 4 * model.tokens * (3 * model.widest_input + 6 * model.width)
         experts = (streams - 1 + 0.75 * (taught > 0)) * model.model_bytes
-        return Work(seconds, flops, (memory + kept + running + experts) / MB, on_device=True)
+        processes = self._suite.processes_of(method)  # samples are shared out, all else each has
+        whole = processes * (memory + running + experts) + kept
+        return Work(seconds, flops, whole / MB, on_device=True, processes=processes)
 
     def _scored(self, models: int, tasks: Sequence[Task], split: str) -> Work:
         """Models on a split of tasks, one after the other; the splits of all tasks are mapped meanwhile."""

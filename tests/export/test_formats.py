@@ -114,7 +114,7 @@ def test_transformers_loads_the_quantized_weights(name, tmp_path):
     for index, grid in enumerate(grids):
         model = family.build(tmp_path / "model")
         method = SeveralWidths(model, **grid) if grid in MIXED else Rtn(**grid)
-        made = quantize_model(model, method, {}, {}, progress=False)
+        made = quantize_model(model, method, {}, {})
         assert len({coded.bits for coded in made.codes.values()}) == (4 if grid in MIXED else grid["bits"] != 16)
         save_packed(tmp_path / "packed.safetensors", made.tensors, made.codes)
         deployed = family.deployed(tmp_path / "model", tmp_path / "model")

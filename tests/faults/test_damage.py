@@ -49,15 +49,16 @@ def damaged(path, how):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(("artefact", "how"), [(name, how) for name in ARTEFACTS for how in ("flipped", "truncated")])
-def test_damaged(artefact, how, whole, record_property):
+@pytest.mark.parametrize("artefact", ARTEFACTS)
+def test_damaged(artefact, whole, record_property):
+    how = ("flipped", "truncated")[list(ARTEFACTS).index(artefact) % 2]
     place, reader = ARTEFACTS[artefact]
     path = sorted(whole.results.glob(place))[0] if not place.startswith("..") else whole.work / place[3:]
     with damaged(path, how):
         output = whole.snakemake(*CONFIG, "--until", reader, "--", *TARGETS, code=1)
     assert path.name in output
     assert path.parent.name in output
-    record_property("outcome", f"refused by {reader}")
+    record_property("outcome", f"{how}: refused by {reader}")
 
 
 @pytest.mark.faults

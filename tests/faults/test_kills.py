@@ -9,6 +9,7 @@ import signal
 
 import pytest
 
+from pmqbench.integrity import verify
 from tests.faults.conftest import copy_of
 from tests.faults.suite import CONFIG, TARGETS, same
 
@@ -48,32 +49,64 @@ def pestered(small, tmp_path_factory, small_disk):
     project.end()
 
 
+def until(rule):
+    """Arguments that run no further than a rule."""
+    return (*CONFIG, "--until", rule, "--", *TARGETS)
+
+
+def fill_the_disk(project, rule):
+    """A run whose job finds the disk full, before its n-th file: it says so, and leaves nothing half written."""
+    script, event = STAGES[rule]
+    left = set(project.half_written())
+    code, screen = project.run_disturbed(script, "fill the disk", *until(rule), event=event - 1)
+    project.make_space()
+    project.let_go()
+    project.wait_until_alone()
+    assert code == 1
+    assert "no space left" in screen.lower()
+    assert set(project.half_written()) <= left
+
+
+def kill(project, rule):
+    """A run whose job is killed, and one that is killed itself while its job lives on; unlocked afterwards."""
+    script, event = STAGES[rule]
+    code, screen = project.run_disturbed(script, "kill job", *until(rule), event=event)
+    assert code == 1
+    assert "killed" in screen
+    project.wait_until_alone()
+    code, _ = project.run_disturbed(script, "kill Snakemake", *until(rule), event=event)
+    assert code == -signal.SIGKILL
+    assert project.processes() != []  # the job lives on
+    project.unlock()
+
+
+def test_a_killed_job_and_a_killed_run(project):
+    kill(project, "fetch_base")
+    project.let_go()
+    project.snakemake(*until("fetch_base"))
+    project.wait_until_alone()
+    verify(project.results.glob("experts/*/*"))
+    if project.half_written():  # of the killed job
+        assert "orphaned" in project.doctor(code=1)
+        project.doctor("--remove")
+    assert project.half_written() == []
+
+
+def test_a_full_disk(project, small_disk):
+    project.results.mkdir()
+    small_disk(project.results, megabytes=8)
+    fill_the_disk(project, "fetch_base")
+    project.snakemake(*until("fetch_base"))
+    assert project.half_written() == []
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("rule", STAGES)
 def test_a_full_disk_a_killed_job_and_a_killed_run_in(rule, pestered, record_property):
-    script, event = STAGES[rule]
-    until = (*CONFIG, "--until", rule, "--", *TARGETS)
-    late = list(STAGES).index(rule) % 2 == 0  # of the orphan that the stage before left behind
-    left = pestered.half_written()
-    if not late:
+    if list(STAGES).index(rule) % 2:  # the orphan of the stage before goes on now; else after this run
         pestered.let_go()
-    code, screen = pestered.run_disturbed(script, "fill the disk", *until, event=event - 1)
-    pestered.make_space()
-    pestered.let_go()
-    pestered.wait_until_alone()
-    assert code == 1
-    assert "no space left" in screen.lower()
-    assert set(pestered.half_written()) <= set(left)
-
-    code, screen = pestered.run_disturbed(script, "kill job", *until, event=event)
-    assert code == 1
-    assert "SIGKILL" in screen
-    pestered.wait_until_alone()
-
-    code, _ = pestered.run_disturbed(script, "kill Snakemake", *until, event=event)
-    assert code == -signal.SIGKILL
-    assert pestered.processes() != []  # the job lives on
-    pestered.unlock()
+    fill_the_disk(pestered, rule)
+    kill(pestered, rule)
     record_property("outcome", "three times resumed")
 
 
@@ -85,8 +118,12 @@ def test_after_all_that_the_results_are_the_undisturbed_ones(pestered, reference
     same(pestered, reference)
     assert "Nothing to be done" in pestered.snakemake(*CONFIG, "--", *TARGETS)
     left = pestered.half_written()
-    assert len(left) <= 2 * len(STAGES)  # of killed jobs only
-    record_property("outcome", f"equal; {len(left)} temporary files of killed jobs left")
+    assert 0 < len(left) <= 2 * len(STAGES)  # of killed jobs only
+    assert "orphaned" in pestered.doctor(code=1)
+    pestered.doctor("--remove")
+    assert "Nothing is wrong" in pestered.doctor()
+    assert pestered.half_written() == []
+    record_property("outcome", f"equal; {len(left)} temporary files of killed jobs, which doctor found and removed")
 
 
 @pytest.mark.faults

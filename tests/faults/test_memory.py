@@ -24,7 +24,7 @@ def little_memory():
 
 
 @pytest.mark.faults
-def test_refused_memory(project, record_property):
+def test_a_job_that_is_refused_more(project, record_property):
     code, screen = project.run_disturbed("fetch_base", "out of memory", *CONFIG, "--until", "fetch_base", event=2)
     assert code == 1
     assert "memory" in screen
@@ -34,7 +34,7 @@ def test_refused_memory(project, record_property):
 
 
 @pytest.mark.faults
-def test_killed_for_memory_by_the_kernel(project, little_memory, record_property):
+def test_a_job_that_the_kernel_kills_for_it(project, little_memory, record_property):
     project.snakemake(*CONFIG, "--until", "prepare_task")
     run = project.start_disturbed("fetch_base", "move to group", *CONFIG, "--until", "fetch_base", event=0, group=little_memory)
     assert run.wait(timeout=300) == 1

@@ -33,6 +33,19 @@ def test_stops_clean_after(action, project, record_property):
 
 
 @pytest.mark.faults
+def test_a_closed_terminal_ends_jobs_clean_and_leaves_a_lock(project, record_property):
+    code, _ = project.run_disturbed("fetch_base", "SIGHUP to all", *CONFIG, "--until", "fetch_base", event=2)
+    assert code == -signal.SIGHUP
+    project.wait_until_alone()
+    assert project.half_written() == []
+    (log,) = project.results.glob("logs/fetch_base/*.log")
+    assert "stopped by SIGHUP" in log.read_text()
+    project.unlock()
+    project.snakemake(*CONFIG, "--until", "fetch_base")
+    record_property("outcome", "jobs ended clean; went on after unlocking")
+
+
+@pytest.mark.faults
 def test_a_held_run_goes_on(project, record_property):
     run = project.start_disturbed("fetch_base", "SIGSTOP to all", *CONFIG, "--until", "fetch_base", event=2)
     project.wait_until_disturbed()

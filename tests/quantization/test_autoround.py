@@ -170,7 +170,7 @@ def test_experts_are_needed_for_their_blocks_alone(suite):
 def test_one_sample_is_refused(suite):
     calibration = {task: [batches[0][:1]] for task, batches in suite.calibration.items()}
     with pytest.raises(DataError, match="a sample to train on and one to check with"):
-        quantize_model(suite.model(), Autoround(), calibration, suite.experts, progress=False)
+        quantize_model(suite.model(), Autoround(), calibration, suite.experts)
 
 
 def test_the_streams_order_is_not_to_choose():

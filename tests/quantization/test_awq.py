@@ -78,7 +78,7 @@ def test_search_takes_the_best_of_its_candidates(suite):
     method = Awq(bits=2, search_samples=6)
     run, block, problems = block_run(suite, method)
     problem = problems[0]
-    found = awq.search_scale(run.probe, method, block, [problem])
+    found = awq.search_scale(run, method, block, [problem])
     x = problem.moments.absolute.double()
     grouped = problem.weight.double().abs()
     normal = (grouped / grouped.amax(1, keepdim=True)).mean(0)
@@ -105,7 +105,7 @@ def test_search_takes_the_best_of_its_candidates(suite):
 
 def test_weights_are_restored_by_the_search(suite):
     run, block, problems = block_run(suite, Awq(bits=2))
-    awq.search_scale(run.probe, run.method, block, problems[:1])
+    awq.search_scale(run, run.method, block, problems[:1])
     assert all(torch.equal(p, q) for p, q in zip(run.model.parameters(), suite.merged.parameters(), strict=True))
 
 
@@ -133,7 +133,7 @@ def test_clipping_takes_the_best_range_except_for_score_layers(suite):
 def test_records_are_in_the_coordinates_of_the_inputs(suite):
     """The quantized model's layers compute on folded inputs; deviations are measured on the merged model's own."""
     model = suite.model()
-    result = quantize_model(model, Awq(bits=3), suite.calibration, suite.experts, progress=False)
+    result = quantize_model(model, Awq(bits=3), suite.calibration, suite.experts)
     scale = suite.merged.body[0].norm.weight / model.body[0].norm.weight
     record = result.records[0]
     mask = torch.cat([b[..., -1].flatten() for bs in suite.calibration.values() for b in bs]) > 0
@@ -154,14 +154,14 @@ def test_awq_beats_rounding_to_nearest(suite, options):
 
     def loss(method) -> float:
         model = suite.model()
-        quantize_model(model, method, suite.calibration, {}, progress=False)
+        quantize_model(model, method, suite.calibration, {})
         return relative(model(everything(suite)), truth)
 
     assert loss(Awq(bits=2, **options)) < loss(Rtn(bits=2, **plain))
 
 
 def test_at_sixteen_bits_nothing_changes(suite):
-    result = quantize_model(model := suite.model(), Awq(bits=16), suite.calibration, {}, progress=False)
+    result = quantize_model(model := suite.model(), Awq(bits=16), suite.calibration, {})
     assert result.codes == {}
     assert all(torch.equal(result.tensors[f"{n}.weight"], suite.merged.get_submodule(n).weight) for n in layers(model))
 
@@ -172,7 +172,7 @@ def test_layers_without_norm_or_producer_are_not_scaled(suite):
         dataclasses.replace(b, groups=tuple(dataclasses.replace(g, norm=None, producer=None) for g in b.groups))
         for b in model.blocks
     )
-    quantize_model(model, Awq(bits=3), suite.calibration, {}, progress=False)
+    quantize_model(model, Awq(bits=3), suite.calibration, {})
     assert torch.equal(model.body[0].norm.weight, suite.merged.body[0].norm.weight)
     assert torch.equal(model.body[0].up.bias, suite.merged.body[0].up.bias)
 
@@ -187,7 +187,7 @@ def test_scales_are_searched_on_the_blocks_own_inputs(suite, monkeypatch):
 
     monkeypatch.setattr(awq, "_outputs", spy)
     method = Awq(bits=3, search_samples=4)
-    quantize_model(suite.model(), method, suite.calibration, {}, progress=False)
+    quantize_model(suite.model(), method, suite.calibration, {})
     assert list(seen) == ["body.0", "body.1"]
     for task, batches in suite.calibration.items():
         state = suite.merged.embed(batches[0][:4])

@@ -48,7 +48,7 @@ def experts(suite):
 
 def quantized(suite, name, extra=0, **options):
     method = QUANTIZERS.get(name)(**QUICK.get(name, {}), **options)
-    return quantize_model(FAMILY.build(suite / "merged"), method, batches(extra), experts(suite), progress=False)
+    return quantize_model(FAMILY.build(suite / "merged"), method, batches(extra), experts(suite))
 
 
 @pytest.mark.parametrize("method", MERGERS.names())

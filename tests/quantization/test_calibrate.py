@@ -48,7 +48,7 @@ def test_result_is_whole(suite, name):
 
 
 def test_rtn_sees_no_data(suite):
-    result = quantize_model(suite.model(), Rtn(), {}, {}, progress=False)
+    result = quantize_model(suite.model(), Rtn(), {}, {})
     for record in result.records:
         assert record["quantization"] is record["merging"] is record["objective"] is record["condition"] is None
         merged = suite.merged.get_submodule(record["layer"]).weight
@@ -148,7 +148,7 @@ def test_dead_inputs(suite):
 
 def test_bad_input_is_named(suite):
     with pytest.raises(DataError, match="no calibration task"):
-        quantize_model(suite.model(), Gptq(), {}, {}, progress=False)
+        quantize_model(suite.model(), Gptq(), {}, {})
     for batches in ([], [torch.zeros(0, 5, 13)]):
         with pytest.raises(DataError, match=r"calibration of two.*empty"):
             run(suite, Gptq(), calibration=suite.calibration | {"two": batches})
@@ -199,7 +199,7 @@ def test_checkpoints_are_not_written_into(make_suite):
 
     experts = {t: dataclasses.replace(suite.experts["one"], build=build) for t in suite.experts}
     for method in METHODS.values():
-        quantize_model(build(), method, suite.calibration, experts, progress=False)
+        quantize_model(build(), method, suite.calibration, experts)
     assert all(torch.equal(t, before[n]) for n, t in suite.experts["one"].weights.items())
 
 

@@ -42,9 +42,7 @@ def merged(suite, base, method, calibration=None, experts=None):
     experts = experts or suite.experts
     linear = [f"{layer}.weight" for layer in layers(model)]
     model.load_state_dict(merge(method.first(), origin.weights, [expert.weights for expert in experts.values()], linear))
-    return quantize_model(
-        model, method.solver(), calibration or suite.calibration, experts, progress=False, base=origin
-    ).tensors
+    return quantize_model(model, method.solver(), calibration or suite.calibration, experts, base=origin).tensors
 
 
 REFERENCES = {
@@ -114,7 +112,7 @@ def by_hand(method, tasks, start, base=None, biases=None, own=None):
         moments = TaskMoments(len(start[0]), torch.device("cpu"), 1, cross=y is not None)
         moments.add(torch.tensor(x), None, y, sampling.teacher_share)
         bias = None if biases is None else torch.tensor(biases[task])
-        pool.fold(task, moments.finish(task, sampling.off_diagonal), Teacher(torch.tensor(weight), bias), task)
+        pool.add(task, pool.share(moments.finish(task, sampling.off_diagonal), Teacher(torch.tensor(weight), bias), task))
     if biases is not None:
         layer.bias.copy_(torch.tensor(biases["start"]))
     problem = Problem(Group(("l",)), ("l",), (layer,), "l", layer.weight.clone(), torch.ones(len(start), dtype=torch.bool))
@@ -168,6 +166,6 @@ def test_options_reach_the_solver(name):
 
 def test_the_base_is_asked_for_where_it_is_used(suite):
     with pytest.raises(DataError, match="base"):
-        quantize_model(suite.model(), MERGERS.get("featcal")().solver(), suite.calibration, suite.experts, progress=False)
+        quantize_model(suite.model(), MERGERS.get("featcal")().solver(), suite.calibration, suite.experts)
     assert MERGERS.get("featcal")().solver().uses_base
     assert not MERGERS.get("featcal")(rho=1.0).solver().uses_base

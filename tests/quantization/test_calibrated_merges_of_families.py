@@ -38,7 +38,7 @@ class Models:
         start = merge(method.first(), self.base.weights, [expert.weights for expert in experts.values()], linear)
         model.load_state_dict(start)
         given = calibration or self.calibration
-        return start, quantize_model(model, method.solver(), given, experts, progress=False, base=self.base).tensors
+        return start, quantize_model(model, method.solver(), given, experts, base=self.base).tensors
 
     def model(self, tensors):
         model = self.base.build()

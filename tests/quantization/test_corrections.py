@@ -14,7 +14,7 @@ from tests.quantization.toy import inputs64, layers, reference
 
 def quantized(suite, method):
     model = suite.model()
-    return model, quantize_model(model, method, suite.calibration, suite.experts, progress=False)
+    return model, quantize_model(model, method, suite.calibration, suite.experts)
 
 
 @pytest.mark.parametrize("anchor", [0.0, 0.5])

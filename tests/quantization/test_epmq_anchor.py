@@ -36,7 +36,7 @@ def base(suite):
 def quantized(suite, method, base=None):
     model = suite.model()
     given = None if base is None else Expert("base", Weights(base), lambda: base)
-    return model, quantize_model(model, method, suite.calibration, suite.experts, progress=False, base=given)
+    return model, quantize_model(model, method, suite.calibration, suite.experts, base=given)
 
 
 @pytest.mark.parametrize("weight", ["frobenius", "uniform"])

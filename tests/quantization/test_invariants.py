@@ -103,7 +103,7 @@ def test_order_of_summation_hardly_matters(suite, method, change):
             dataclasses.replace(b, groups=tuple(dataclasses.replace(g, layers=(n,)) for g in b.groups for n in g.layers))
             for b in model.blocks
         )
-    other = quantize_model(model, method, calibration, suite.experts, progress=False)
+    other = quantize_model(model, method, calibration, suite.experts)
     usual = run(suite, method)[1]
     assert changed(usual.codes, other.codes) < 5e-4
     assert close(objective(usual), objective(other), 1e-5)

@@ -8,6 +8,7 @@ from math import prod
 import pytest
 import torch
 
+from pmqbench.distributed import ALONE
 from pmqbench.errors import ConfigError
 from pmqbench.options import build_options
 from pmqbench.quantization.base import QUANTIZERS
@@ -127,7 +128,7 @@ def test_unrounded_is_the_target_of_the_method(suite):
 
 def test_the_survey_leaves_the_model_alone(suite):
     model = suite.model()
-    Mixed(bits=3).prepare(model, suite.calibration, suite.experts, False, None)
+    Mixed(bits=3).prepare(model, suite.calibration, suite.experts, None, ALONE)
     assert all(torch.equal(value, suite.merged.state_dict()[name]) for name, value in model.state_dict().items())
 
 

@@ -98,7 +98,7 @@ def test_pool_against_float64(weight):
     teachers = {t: Teacher(tokens(5, 6, 200 + n), tokens(1, 5, 300 + n)[0]) for t, n in sizes.items()}
     pool = Pool(merged, weight)
     for task in sizes:
-        pool.fold(task, collect(x[task], 2, y[task]), teachers[task], task)
+        pool.add(task, pool.share(collect(x[task], 2, y[task]), teachers[task], task))
     moments = pool.moments()
 
     x, y, merged = {t: v.double() for t, v in x.items()}, {t: v.double() for t, v in y.items()}, merged.double()
@@ -125,8 +125,8 @@ def test_a_task_with_more_tokens_weighs_no_more():
 
     def pooled(large: torch.Tensor, weight: str) -> torch.Tensor:
         pool = Pool(tokens(4, 6), weight)
-        pool.fold("small", collect(x["small"]), None, "")
-        pool.fold("large", collect(large), None, "")
+        pool.add("small", pool.share(collect(x["small"]), None, ""))
+        pool.add("large", pool.share(collect(large), None, ""))
         return pool.moments().second
 
     many = x["large"].repeat(50, 1)
@@ -137,4 +137,4 @@ def test_a_task_with_more_tokens_weighs_no_more():
 
 def test_frobenius_weight_of_zero_inputs_is_an_error():
     with pytest.raises(NumericalError, match=r"block\.q.*all inputs are zero"):
-        Pool(tokens(4, 6), "frobenius").fold("a", collect(torch.zeros(5, 6)), None, "block.q")
+        Pool(tokens(4, 6), "frobenius").share(collect(torch.zeros(5, 6)), None, "block.q")

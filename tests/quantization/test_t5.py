@@ -56,10 +56,7 @@ def inputs64(model, layer, inputs):
     [Gptq(calibration_samples=4), Epmq(target_inputs="expert"), Awq(search_samples=2), Mixed(bits=3, probe_samples=2)],
 )
 def test_padding_changes_no_moment_and_no_search(suite, method):
-    short, long = (
-        quantize_model(FAMILY.build(suite / "merged"), method, batches(extra), experts(suite), progress=False)
-        for extra in (0, 5)
-    )
+    short, long = (quantize_model(FAMILY.build(suite / "merged"), method, batches(extra), experts(suite)) for extra in (0, 5))
     assert [record["tokens"] for record in short.records] == [record["tokens"] for record in long.records]
     assert {record["tokens"] for record in short.records} == {40, 13}
     codes = [(short.codes[name].codes, long.codes[name].codes) for name in short.codes]
@@ -115,7 +112,7 @@ def test_moments_are_those_of_the_model_as_quantized_so_far(suite):
     """The last group's inputs, and cross-attention's k and v on the quantized encoder's output."""
     seen, calibration = {}, {"a": batches()["a"]}
     model = FAMILY.build(suite / "merged")
-    quantize_model(model, Spy(bits=3, seen=seen), calibration, {}, progress=False)
+    quantize_model(model, Spy(bits=3, seen=seen), calibration, {})
     cross = tuple(f"decoder.block.1.layer.1.EncDecAttention.{part}" for part in "kv")
     for names in (cross, ("decoder.block.2.layer.2.DenseReluDense.wo",)):
         x = inputs64(model, names[0], calibration["a"])
@@ -129,8 +126,7 @@ def test_block_reconstruction_of_both_stacks(suite, caplog):
     method = Autoround(bits=2, of="rtn", teacher="merged", steps=40)
     with caplog.at_level(logging.INFO, "pmqbench.quantization.block_reconstruction"):
         made, start = (
-            quantize_model(FAMILY.build(suite / "merged"), each, batches(), experts(suite), progress=False)
-            for each in (method, Rtn(bits=2))
+            quantize_model(FAMILY.build(suite / "merged"), each, batches(), experts(suite)) for each in (method, Rtn(bits=2))
         )
     shown = [message.split(":")[0] for message in caplog.messages if "of the teacher's variance" in message]
     assert shown == [block.name for block in FAMILY.build(suite / "merged").blocks]

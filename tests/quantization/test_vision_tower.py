@@ -33,7 +33,7 @@ class Towers:
 
     def quantize(self, method, **changes):
         model = copy.deepcopy(self.merged)
-        return model, quantize_model(model, method, self.calibration, self.experts, progress=False, **changes)
+        return model, quantize_model(model, method, self.calibration, self.experts, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_q_k_v_stacked_are_q_k_v_alone(towers, method):
         dataclasses.replace(b, groups=tuple(dataclasses.replace(g, layers=(n,)) for g in b.groups for n in g.layers))
         for b in apart.blocks
     )
-    alone = quantize_model(apart, method, towers.calibration, towers.experts, progress=False)
+    alone = quantize_model(apart, method, towers.calibration, towers.experts)
     stacked = towers.quantize(method)[1]
     assert changed(alone.codes, stacked.codes) < 5e-4
     for a, b in zip(alone.records, stacked.records, strict=True):

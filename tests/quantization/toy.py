@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from pmqbench.checkpoints import Checkpoint, save_checkpoint
 from pmqbench.families.base import Block, Blockwise, Group
 from pmqbench.quantization.calibrate import Expert, quantize_model
 
@@ -79,6 +81,28 @@ class Suite:
     def model(self) -> GatedStack:
         """A fresh copy of the merged model."""
         return copy.deepcopy(self.merged)
+
+
+def make_suite(folder: Path, samples: int = 24, spread: float = 0.15) -> Suite:
+    """The same suite whoever makes it, experts in `folder`; spread 0 makes all experts equal the merged model."""
+    torch.manual_seed(7)
+    merged = frozen(GatedStack())
+    for name, parameter in merged.named_parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter) * (1 if "norm" in name else 0.3))
+    models, experts, calibration = {}, {}, {}
+    for i, task in enumerate(("one", "two", "three")):
+        model = copy.deepcopy(merged)
+        for parameter in model.parameters():
+            parameter.add_(spread * torch.randn_like(parameter))
+        path = folder / f"{task}.safetensors"
+        save_checkpoint(path, model.state_dict())
+        models[task] = model
+        experts[task] = Expert(f"expert {task}", Checkpoint(path, label=f"expert {task}"), lambda m=model: copy.deepcopy(m))
+        batch = torch.randn(samples, TOKENS, WIDTH + 1) * (1 + i) + i
+        batch[..., -1] = 1
+        batch[: samples // 2, -1, -1] = 0
+        calibration[task] = list(batch.split(7))
+    return Suite(merged, models, experts, calibration)
 
 
 def frozen(model: nn.Module) -> nn.Module:
@@ -170,5 +194,5 @@ def run(suite, method, experts=None, calibration=None):
     """(quantized model, result) of `method` on the suite's merged model."""
     model = suite.model()
     given = suite.experts if experts is None else experts
-    result = quantize_model(model, method, calibration or suite.calibration, given, progress=False)
+    result = quantize_model(model, method, calibration or suite.calibration, given)
     return model, result

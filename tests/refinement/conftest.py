@@ -39,7 +39,7 @@ class Case:
     def quantized(self, **options: Any) -> tuple[Any, dict[str, LayerCodes]]:
         """A fresh copy, rounded to nearest, and its codes."""
         model = copy.deepcopy(self.merged)
-        return model, quantize_model(model, Rtn(**options), {}, {}, progress=False).codes
+        return model, quantize_model(model, Rtn(**options), {}, {}).codes
 
     def distilled(
         self, grid: dict[str, Any] | None = None, seed: int = 0, state: Path | None = None, **options: Any
@@ -50,20 +50,23 @@ class Case:
     def refined(self, model: Any, codes: Any, seed: int = 0, state: Path | None = None, **options: Any) -> Refined:
         """Of a given quantized model."""
         method = Distill(**QUICK | options)
-        return refine(
-            model, codes, method, self.calibration, self.experts, seed=seed, state=state, identity="test", progress=False
-        )
+        return refine(model, codes, method, self.calibration, self.experts, seed=seed, state=state, identity="test")
 
 
 @pytest.fixture(scope="session")
 def towers(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """Vision towers of two tasks."""
+    return make_towers(tmp_path_factory.mktemp("towers"), "ab")
+
+
+def make_towers(folder: Path, tasks: str) -> Case:
+    """Vision towers of tasks of one letter, the same whoever makes them, with the experts' files in `folder`."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     base = VisionTower(CONFIG).eval().requires_grad_(False)
     torch.nn.init.normal_(base.embeddings.class_embedding)
-    experts, calibration, folder = {}, {}, tmp_path_factory.mktemp("towers")
-    for i, task in enumerate(("a", "b")):
+    experts, calibration = {}, {}
+    for i, task in enumerate(tasks):
         state = {name: tensor + 0.05 * torch.randn_like(tensor) for name, tensor in base.state_dict().items()}
         save_checkpoint(folder / task, state)
         weights = Checkpoint(folder / task, label=f"expert {task}")

@@ -183,7 +183,7 @@ def test_what_cannot_be_refined_is_refused_before_work(towers):
     def attempt(calibration=towers.calibration, experts=towers.experts, scale=1.0):
         model, codes = towers.quantized()
         model.encoder.layers[0].mlp.fc1.weight.data *= scale
-        refine(model, codes, Distill(), calibration, experts, seed=0, state=None, identity="", progress=False)
+        refine(model, codes, Distill(), calibration, experts, seed=0, state=None, identity="")
 
     with pytest.raises(DataError, match="no calibration task"):
         attempt(calibration={})

@@ -161,19 +161,19 @@ def test_batches_are_cut_to_their_longest_text():
 
 
 def test_every_sample_comes_once_a_round_and_held_out_ones_never():
-    draws = Draws.of({"a": 10, "b": 20}, 0.1, 6, seed=3)
+    draws = Draws.of({"a": 10, "b": 20}, 0.1, 6, seed=3, tasks=2)
     assert [[part.tolist() for part in parts] for parts in draws.held_out()] == [[[0]], [[10, 11]]]
-    parts = Draws.of({"a": 10, "b": 20}, 0.5, 6, seed=3).held_out()
+    parts = Draws.of({"a": 10, "b": 20}, 0.5, 6, seed=3, tasks=2).held_out()
     assert [[len(part) for part in task] for task in parts] == [[5], [6, 4]]  # a part is of one task, so tasks weigh alike
-    assert Draws.of({"a": 10}, 0.0, 6, seed=3).held_out() == []
+    assert Draws.of({"a": 10}, 0.0, 6, seed=3, tasks=1).held_out() == []
     steps = [draws.step(number) for number in range(6)]
     of_a, of_b = ([i for step in steps for i in step.tolist() if (i < 10) == first] for first in (True, False))
     assert sorted(of_a[:9]) == list(range(1, 10)) == sorted(of_a[9:])
     assert of_a[:9] != of_a[9:]
     assert sorted(of_b) == list(range(12, 30))
-    assert torch.equal(draws.step(4), Draws.of({"a": 10, "b": 20}, 0.1, 6, seed=3).step(4))
-    assert not torch.equal(draws.step(4), Draws.of({"a": 10, "b": 20}, 0.1, 6, seed=4).step(4))
-    assert Draws.of({"a": 3, "b": 3}, 0.0, 1, seed=0).step(0).shape == (2,)
+    assert torch.equal(draws.step(4), Draws.of({"a": 10, "b": 20}, 0.1, 6, seed=3, tasks=2).step(4))
+    assert not torch.equal(draws.step(4), Draws.of({"a": 10, "b": 20}, 0.1, 6, seed=4, tasks=2).step(4))
+    assert Draws.of({"a": 3, "b": 3}, 0.0, 1, seed=0, tasks=2).step(0).shape == (2,)
 
 
 def test_rates_rise_then_fall_along_a_cosine():

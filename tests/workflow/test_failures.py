@@ -1,9 +1,6 @@
 """What a user meets when something breaks: the message, what goes on, and that nothing half-made is used later."""
 
-import os
 import re
-import signal
-import time
 
 import pytest
 import yaml
@@ -29,18 +26,6 @@ def test_a_damaged_expert_is_named_and_the_rest_goes_on(project):
     (log,) = (project.work / "results/logs/fetch_expert").glob("local-digits-*.log")
     assert "not a readable safetensors file" in log.read_text()
     assert "Traceback" not in log.read_text()
-
-
-def test_killed_runs_resume(project):
-    run = project.start(*CONFIG)
-    deadline = time.monotonic() + 200
-    while not list(project.work.glob("results/heads/*/*.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
-    project.snakemake(*CONFIG, "--unlock")
-    project.snakemake(*CONFIG, "--rerun-incomplete", "--until", "merge_experts")
-    assert len(list(project.work.glob("results/merged/*/manifest.json"))) == 2
 
 
 def test_a_bad_config_stops_before_any_work(project):

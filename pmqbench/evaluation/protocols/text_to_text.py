@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from pmqbench.errors import DataError
 from pmqbench.evaluation.base import PROTOCOLS, Assets, Score
 from pmqbench.families.base import DECODER_START
+from pmqbench.heartbeat import each
 from pmqbench.tasks.kinds.text_to_text import TextTask
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def answers(model: Generator, tokenizer: Tokenizer, prompts: Sequence[str], batc
     tokens = encode(tokenizer, prompts)
     order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
     texts = [""] * len(tokens)
-    for start in range(0, len(order), batch_size):
+    for start in each(range(0, len(order), batch_size), "batches"):
         chosen = order[start : start + batch_size]
         ids, mask = padded([tokens[index] for index in chosen])
         made = model.generate({"input_ids": ids, "attention_mask": mask}, MAX_ANSWER_TOKENS, where)

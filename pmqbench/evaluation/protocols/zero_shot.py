@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pmqbench.errors import NumericalError
 from pmqbench.evaluation.base import PROTOCOLS, Assets, Score
+from pmqbench.heartbeat import each
 from pmqbench.tasks.kinds.image_classification import ImageTask
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def classify(
     head = {name: tensor.to(device) for name, tensor in head.items()}
     correct, loss = [], []
     with torch.no_grad():
-        for batch, labels in batches:
+        for batch, labels in each(batches, "batches"):
             features = model(batch)
             if "projection" in head:
                 features = features @ head["projection"].T

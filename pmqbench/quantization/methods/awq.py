@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Awq(CalibratedQuantizer):
     """(W_merged with scales folded in, no metric), solver nearest on clipped ranges; inputs from the full-precision prefix."""
+
+    parallel: ClassVar[bool] = True
 
     search_samples: Annotated[
         int, Field(ge=1, description="Samples a task (of its first batch) that the search for scales runs through each block.")

@@ -29,6 +29,7 @@ class Epmq(SolverQuantizer):
     """(W*, H + anchor), solver gptq."""
 
     uses_experts: ClassVar[bool] = True
+    parallel: ClassVar[bool] = True
 
     anchor: Annotated[
         float, Field(ge=0, description="lambda: weight of mean(diag(H)) |Q - W_merged|^2; it is the metric's damping too.")
@@ -97,7 +98,7 @@ class Epmq(SolverQuantizer):
 
         relative, joint = self.anchor_unit == "mean_diag", self.norm_fit == "joint"
         fit = NormFit(
-            anchor=self.norm_anchor if relative else self.norm_anchor / len(run.source.states),
+            anchor=self.norm_anchor if relative else self.norm_anchor / len(run.tasks),
             rho=self.rho,
             relative=relative,
             share=0.0 if joint else self.teacher_share,

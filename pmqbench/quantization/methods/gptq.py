@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Gptq(SolverQuantizer):
     """(W_merged, H + damping), solver gptq."""
 
+    parallel: ClassVar[bool] = True
+
     solver: ClassVar[Literal["gptq"]] = "gptq"
 
     damping: Annotated[float, Field(ge=0, le=1, description="Share of mean(diag(H)) added to H before it is inverted.")] = 0.01

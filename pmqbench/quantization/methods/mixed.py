@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ from pmqbench.quantization.base import QUANTIZERS, UNROUNDED, Quantizer
 from pmqbench.quantization.on_top import OnTop
 
 if TYPE_CHECKING:
+    from pmqbench.distributed import World
     from pmqbench.families.base import BlockModel
     from pmqbench.quantization.problem import Expert
 
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class Mixed(OnTop):
     """Layers of several widths with `bits` bits a weight on average, each solved as `of` does."""
+
+    parallel: ClassVar[bool] = True
 
     widths: Annotated[
         tuple[Literal[2, 3, 4, 8], ...], Field(min_length=1, description="Bits a weight that a layer may get.")
@@ -52,8 +55,8 @@ class Mixed(OnTop):
         model: BlockModel,
         calibration: Mapping[str, Sequence[Any]],
         experts: Mapping[str, Expert],
-        progress: bool,
         base: Expert | None,
+        world: World,
     ) -> Quantizer:
         """`of` with the width chosen for every layer; `of` itself where nothing is rounded."""
         import copy
@@ -66,7 +69,7 @@ class Mixed(OnTop):
             return inner
         probe_width = max(width for width in self.widths if width <= self.bits)
         survey = Survey(inner=inner, widths=self.widths, probe_width=probe_width, probe_samples=self.probe_samples, **grid)
-        quantize_model(copy.deepcopy(model), survey, calibration, experts if self.uses_experts else {}, progress, base)
+        quantize_model(copy.deepcopy(model), survey, calibration, experts if self.uses_experts else {}, base, world)
         widths = allocate(survey.costs, self.bits)
         for item in survey.costs:
             chosen = widths[item.names[0]]

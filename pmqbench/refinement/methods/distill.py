@@ -17,7 +17,7 @@ set of them serves models of any scale and width of code.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -34,6 +34,8 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 @dataclass(frozen=True, kw_only=True)
 class Distill(Refiner):
     """Distillation of a quantized model by its experts (the module's docstring has the formulas)."""
+
+    parallel: ClassVar[bool] = True
 
     train: Annotated[
         Literal["all", "scales"], Field(description="What moves: all, or scales, biases and norms alone while codes stay.")

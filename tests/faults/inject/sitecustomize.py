@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 
 EVENTS = {"os.rename": 1, "shutil.copyfile": 1}  # where the target is among an event's arguments
@@ -22,6 +23,12 @@ def suite() -> int:
     return os.getpgid(0)
 
 
+def send(number: int, target: int) -> None:
+    """Sends a signal to a process or, negative, a group; whoever gets it has time to act before this job goes on."""
+    os.kill(target, number)
+    time.sleep(2)
+
+
 def orphaned(marker: str) -> None:
     """Kills Snakemake alone; this job lives on, and goes on when the harness says so."""
     os.kill(suite(), signal.SIGKILL)
@@ -30,23 +37,42 @@ def orphaned(marker: str) -> None:
 
 
 def fill_the_disk(marker: str) -> None:
-    """Fills the file system of the results; the project's own writes are not counted, since this is no rename."""
-    with open("results/ballast", "wb", buffering=0) as file:
+    """Fills the file system of the results, and what becomes free on it as long as this job runs."""
+    ballast = os.open("results/ballast", os.O_WRONLY | os.O_CREAT)
+
+    def fill(size: int) -> None:
         try:
             while True:
-                file.write(bytes(1 << 20))
+                os.write(ballast, bytes(size))
         except OSError:
             pass
-    with open("results/ballast", "ab", buffering=0) as file:  # the last pages
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
+
+    def keep_full() -> None:
+        while True:
+            fill(4096)
+            time.sleep(0.02)
+
+    fill(1 << 20)
+    fill(4096)
+    threading.Thread(target=keep_full, daemon=True).start()
 
 
 def out_of_memory(marker: str) -> None:
     raise MemoryError
+
+
+def pause(marker: str) -> None:
+    """Waits until the harness says so, or something ends this job."""
+    while not os.path.exists(f"{marker}.go-on"):
+        time.sleep(0.05)
+
+
+def take_memory(marker: str) -> None:
+    """Takes more and more memory until something ends this job."""
+    taken = []
+    while len(taken) < 100:
+        taken.append(bytearray(os.urandom(1 << 20)) * 100)
+        time.sleep(0.2)
 
 
 def move_to_group(marker: str) -> None:
@@ -62,10 +88,13 @@ ACTIONS = {
     "kill Snakemake": orphaned,
     "fill the disk": fill_the_disk,
     "out of memory": out_of_memory,
-    "SIGINT to Snakemake": lambda marker: (os.kill(suite(), signal.SIGINT), time.sleep(2)),
-    "SIGTERM to Snakemake": lambda marker: (os.kill(suite(), signal.SIGTERM), time.sleep(2)),
-    "SIGINT to all": lambda marker: (os.killpg(0, signal.SIGINT), time.sleep(2)),
-    "SIGTERM to all": lambda marker: (os.killpg(0, signal.SIGTERM), time.sleep(2)),
+    "pause": pause,
+    "take memory": take_memory,
+    "SIGINT to Snakemake": lambda marker: send(signal.SIGINT, suite()),
+    "SIGTERM to Snakemake": lambda marker: send(signal.SIGTERM, suite()),
+    "SIGINT to all": lambda marker: send(signal.SIGINT, -suite()),
+    "SIGTERM to all": lambda marker: send(signal.SIGTERM, -suite()),
+    "SIGHUP to all": lambda marker: send(signal.SIGHUP, -suite()),
     "SIGSTOP to all": lambda marker: os.killpg(0, signal.SIGSTOP),
 }
 

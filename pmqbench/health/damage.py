@@ -1,0 +1,130 @@
+"""Artefacts that are not what was written: by their checksums, or by what shows without reading weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pmqbench.errors import DataError
+from pmqbench.health.findings import Finding
+from pmqbench.heartbeat import each
+from pmqbench.integrity import CHOICE, MANIFEST, read_manifest, read_sealed, verify, verify_tensors
+from pmqbench.records import folder_of, read_record, tells_of
+
+MODELS = ("experts", "merged", "quantized")
+RECORDS = "evaluations"
+REMOVE = "The next run makes them again: pmqbench doctor --remove"
+
+
+def artefacts(results: Path) -> list[Path]:
+    """Folders of data and models: those that hold a manifest, and those that lack theirs."""
+    found = {path.parent for part in ("data", *MODELS) for path in (results / part).rglob(MANIFEST)}
+    found |= {path.parent for part in ("data", *MODELS) for path in (results / part).rglob("*.safetensors")}
+    return sorted(found)
+
+
+def files_of(folder: Path) -> tuple[Path, ...]:
+    """What makes an artefact: its folder's files, links too, but for temporaries and a choice, which was made before."""
+    return tuple(
+        sorted(
+            path
+            for path in folder.iterdir()
+            if (path.is_symlink() or path.is_file()) and not path.name.startswith(".") and path.name != CHOICE
+        )
+    )
+
+
+def check_artefact(folder: Path, quick: bool) -> None:
+    """Raises DataError for a folder whose manifest is missing or damaged, or one of whose files is not what it states.
+
+    Args:
+        folder: the artefact's.
+        quick: whether to look at manifests, and whether files are there, alone.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise DataError("it has no manifest, so nothing tells what made it.", where=str(folder))
+    stated = read_manifest(folder)["files"]
+    if quick:
+        for name in stated:
+            if not (folder / name).is_file():
+                verify([folder / name])
+    else:
+        verify(folder / name for name in stated)
+
+
+def check_table(path: Path) -> None:
+    """Raises DataError for a table that cannot be read."""
+    from pmqbench.reporting.collect import read_table
+
+    read_table(path)
+
+
+def damage_findings(results: Path, quick: bool) -> Iterator[Finding]:
+    """Damaged artefacts with the files to delete, and files of the user's own that changed or went."""
+    checks: list[tuple[tuple[Path, ...], Callable[[], Any]]] = []
+    folders = artefacts(results)
+    checks += [(files_of(folder), lambda folder=folder: check_artefact(folder, quick)) for folder in folders]
+    sealed = [*results.glob(f"merged/*/{CHOICE}"), *results.glob(f"quantized/*/*/{CHOICE}"), *results.glob("gates/*.json")]
+    checks += [((path,), lambda path=path: read_sealed(path)) for path in sealed]
+    checks += [((path,), lambda path=path: verify_tensors(path)) for path in results.glob("heads/*/*.safetensors")]
+    checks += [((path,), lambda path=path: check_table(path)) for path in results.glob("suites/*/*.parquet")]
+    found = [(said, files) for files, check in each(checks, "checked") if (said := _said(check))]
+    own = [(said, files) for said, files in found if any(path.is_symlink() and not path.exists() for path in files)]
+    rest = [pair for pair in found if pair not in own]
+    if own:
+        way_out = "Put the files back where they were; or run again with other ones, after pmqbench doctor --remove"
+        yield Finding("broken links", *_told(own, way_out))
+    if rest:
+        yield Finding("damaged", *_told(rest, REMOVE))
+
+
+def _said(check: Callable[[], Any]) -> str:
+    """What is wrong, in a line; '' if nothing is."""
+    try:
+        check()
+    except DataError as error:
+        return f"{error.where}: {error.what}"
+    return ""
+
+
+def _told(found: Iterable[tuple[str, tuple[Path, ...]]], way_out: str) -> tuple[Any, ...]:
+    found = list(found)
+    remove = tuple(path for _, files in found for path in files)
+    return tuple(said for said, _ in found), way_out, True, remove
+
+
+def record_findings(results: Path) -> Iterator[Finding]:
+    """Records that are damaged, that tell of other weights than their model has now, and those whose model is gone."""
+    manifests: dict[Path, Mapping[str, Any] | None] = {}
+    damaged, other, gone = [], [], Counter()
+    for path in each(sorted((results / RECORDS).rglob("*.json")), "records"):
+        try:
+            record = read_record(path)
+        except DataError as error:
+            damaged.append((f"{error.where}: {error.what}", (path,)))
+            continue
+        folder = folder_of(record.model, results)
+        if folder not in manifests:
+            manifests[folder] = _manifest(folder)
+        if manifests[folder] is None:
+            gone[folder] += 1
+        elif not tells_of(record, manifests[folder]):
+            other.append((f"{path}: {folder} has other weights by now", (path,)))
+    if damaged:
+        yield Finding("damaged records", *_told(damaged, REMOVE))
+    if other:
+        yield Finding("outdated records", *_told(other, REMOVE))
+    if gone:
+        way_out = "Nothing is wrong with the records; a run that needs the model makes it again."
+        things = tuple(f"{folder} is gone or damaged, and has {count} records" for folder, count in gone.items())
+        yield Finding("records alone", things, way_out, harmful=False)
+
+
+def _manifest(folder: Path) -> Mapping[str, Any] | None:
+    """A model's manifest; None if the model is gone or damaged, which is a finding of its own."""
+    try:
+        return read_manifest(folder) if (folder / MANIFEST).is_file() else None
+    except DataError:
+        return None

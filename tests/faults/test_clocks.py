@@ -1,0 +1,39 @@
+"""Times of files that a clock or a copy made wrong: nothing is skipped, nothing is made again for ever."""
+
+import os
+import random
+import subprocess
+import time
+
+import pytest
+
+from tests.faults.suite import CONFIG, TARGETS, same
+
+BY_TIME = ("--max-checksum-file-size", "0")  # as files of more than a megabyte are looked at
+WAY_OUT = "find -L results models -newermt now -exec touch {} +"
+
+
+@pytest.mark.faults
+def test_a_copy_that_lost_all_times_does_nothing(finished, record_property):
+    """Small files are compared by content."""
+    order = random.Random(0)
+    for path in finished.results.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            os.utime(path, (10**9, 10**9 + order.randrange(10**8)))
+    assert "Nothing to be done" in finished.snakemake(*CONFIG, "-n", "--", *TARGETS)
+    record_property("outcome", "nothing to be done")
+
+
+@pytest.mark.faults
+def test_a_file_from_the_future(finished, reference, record_property):
+    """What is made from it is made again by every run, until somebody gives it a time that has been."""
+    future = time.time() + 30 * 86400
+    os.utime(finished.results / "suites/small/leaderboard.csv", (future, future))
+    wanted = {"write_page", "join_leaderboards"}
+    finished.snakemake(*CONFIG, *BY_TIME, "--", *TARGETS)
+    assert wanted <= finished.planned(*CONFIG, *BY_TIME, "--", *TARGETS).keys()
+    subprocess.run(WAY_OUT, shell=True, cwd=finished.work, check=True)
+    finished.snakemake(*CONFIG, *BY_TIME, "--", *TARGETS)
+    assert "Nothing to be done" in finished.snakemake(*CONFIG, *BY_TIME, "--", *TARGETS)
+    same(finished, reference)
+    record_property("outcome", "made again until touched; equal")

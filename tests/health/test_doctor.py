@@ -1,0 +1,163 @@
+"""`pmqbench doctor` on a results folder that was damaged in every way: what it says, what it deletes, what it leaves alone."""
+
+import os
+import subprocess
+import sys
+from base64 import urlsafe_b64encode
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pmqbench.cli import main
+from pmqbench.health.leftovers import temporaries, writers
+from pmqbench.health.runs import incomplete, snakemakes
+from pmqbench.integrity import checksum, save_sealed_tensors, write_manifest, write_sealed
+from pmqbench.records import read_record, write_record
+from tests.test_costs import RECORD
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A healthy results folder in the working folder: a linked expert, two merges, their records, a head, a choice."""
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(b"expert")
+    for folder in ("experts/e-1", "merged/ta-1", "merged/ta-2", "quantized/ta-1/gptq-1/seed-0"):
+        made = Path("results", folder)
+        made.mkdir(parents=True)
+        if folder.startswith("experts"):
+            (made / "model.safetensors").symlink_to(own)
+        else:
+            (made / "model.safetensors").write_bytes(folder.encode() * 9)
+        if folder == "merged/ta-1":
+            write_sealed(made / "tuning.json", {"chosen": {}})
+        write_manifest(made, {"code": "0"})
+        weights = checksum(made / "model.safetensors")
+        record = replace(RECORD, model=folder, provenance={**RECORD.provenance, "weights": weights})
+        write_record(Path("results/evaluations", folder, "digits-1.json"), record)
+    save_sealed_tensors(Path("results/heads/b/digits-1.safetensors"), {"classes": torch.eye(2)})
+    return tmp_path
+
+
+@pytest.fixture
+def doctor(work, capsys):
+    """`doctor(arguments)` -> exit status and what is printed."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["doctor", *arguments])
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out + printed.err
+
+    return run
+
+
+def kept():
+    return sorted(str(path) for path in Path("results").rglob("*") if not path.is_dir())
+
+
+def test_nothing_is_wrong_with_healthy_results(doctor):
+    before = kept()
+    status, said = doctor("--remove")
+    assert status == 0
+    assert "Nothing is wrong." in said
+    assert kept() == before
+
+
+def test_damaged_artefacts_and_records_are_found_and_deleted_and_nothing_else(doctor):
+    before = kept()
+    weights, record = Path("results/merged/ta-1/model.safetensors"), Path("results/evaluations/merged/ta-2/digits-1.json")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    record.write_text(record.read_text().replace('"n": ', '"n": 1'))
+    assert doctor("--quick")[1].count("not what was written") == 1  # weights are not read
+    status, said = doctor()
+    assert status == 1
+    assert f"{weights}: its content is not what was written" in said
+    assert f"{record}: its content is not what was written" in said
+    assert kept() == before
+    assert doctor("--remove")[0] == 0
+    assert {*before} - {*kept()} == {str(weights), "results/merged/ta-1/manifest.json", str(record)}
+    assert Path("results/merged/ta-1/tuning.json").is_file()
+    assert doctor()[0] == 0
+
+
+def test_a_users_file_that_went_is_a_broken_link_and_only_the_link_is_deleted(doctor, work):
+    (work / "own.safetensors").rename(work / "elsewhere.safetensors")
+    said = doctor("--remove")[1]
+    assert "broken links" in said
+    assert "which it links to, is gone since it was taken in" in said
+    assert not Path("results/experts/e-1").exists()
+    assert (work / "elsewhere.safetensors").read_bytes() == b"expert"
+
+
+def test_a_record_of_other_weights_than_the_model_has_is_outdated(doctor):
+    record = Path("results/evaluations/merged/ta-1/digits-1.json")
+    made = read_record(record)
+    write_record(record, replace(made, provenance={**made.provenance, "weights": "0" * 64}))
+    said = doctor("--remove")[1]
+    assert f"{record}: results/merged/ta-1 has other weights by now" in said
+    assert not record.exists()
+
+
+def test_a_model_folder_without_its_manifest_is_damaged(doctor):
+    Path("results/merged/ta-2/manifest.json").unlink()
+    assert "results/merged/ta-2: it has no manifest" in doctor()[1]
+
+
+def test_a_lock_that_nobody_holds_is_told_with_the_way_out_and_keeps_files_from_being_deleted(doctor, work):
+    locks = work / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").touch()
+    Path("results/merged/ta-1/.model.0123abcd.safetensors").touch()
+    status, said = doctor("--remove")
+    assert status == 2
+    assert "no Snakemake of this machine works here" in said
+    assert "make unlock" in said
+    assert "so nothing was removed" in said
+    (locks / "0.output.lock").unlink()
+    assert doctor("--remove")[0] == 0
+    assert temporaries(Path("results")) == []
+
+
+def test_jobs_that_never_ended_are_named_whatever_the_length_of_their_paths(doctor, work):
+    marks = work / ".snakemake/incomplete"
+    long = urlsafe_b64encode(b"results/" + b"x" * 300).decode()
+    (marks / f"@{long[:254]}").mkdir(parents=True)
+    (marks / f"@{long[:254]}" / long[254:]).write_text("{}")
+    (marks / urlsafe_b64encode(b"results/merged/ta-3/model.safetensors").decode()).write_text("{}")
+    assert incomplete(work) == ["results/merged/ta-3/model.safetensors", "results/" + "x" * 300]
+    status, said = doctor()
+    assert status == 1
+    assert "--rerun-incomplete" in said
+
+
+def test_a_temporary_file_that_a_process_writes_is_left_to_it(doctor):
+    path = Path("results/merged/ta-1/.model.0123abcd.safetensors")
+    with open(path, "w") as file:
+        file.write("half")
+        assert writers([path]) == {path: os.getpid()}
+        status, said = doctor("--remove")
+        assert status == 0
+        assert "writes it" in said
+        assert path.exists()
+    doctor("--remove")
+    assert not path.exists()
+
+
+def test_a_snakemake_at_work_is_known_by_its_folder(work):
+    command = "import time; print('up', flush=True); time.sleep(60)"
+    (work / "snakemake").write_text(command)
+    with subprocess.Popen([sys.executable, "snakemake"], cwd=work, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert snakemakes(work) == [process.pid]
+        assert snakemakes(work.parent) == []
+        process.kill()
+    assert snakemakes(work) == []
+
+
+def test_a_folder_that_is_none_is_answered(doctor):
+    status, said = doctor("nowhere")
+    assert status == 2
+    assert "nowhere: there is no such folder." in said
