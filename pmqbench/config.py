@@ -13,7 +13,7 @@ from pmqbench.errors import ConfigError, PMQError, did_you_mean
 from pmqbench.evaluation.base import PROTOCOLS
 from pmqbench.families.base import FAMILIES
 from pmqbench.files import check_name, with_whole_numbers
-from pmqbench.options import check_schema
+from pmqbench.options import check_plain, check_schema
 from pmqbench.recipes import Suite
 from pmqbench.reporting.columns import COLUMNS
 from pmqbench.reporting.published import load_published
@@ -51,6 +51,7 @@ def load_checked(config: Mapping[str, Any], paths: Sequence[str | Path]) -> Suit
 
 def load_suite(config: Mapping[str, Any]) -> Suite:
     """The suite a config describes; ConfigError names key path, what is wrong and what to do."""
+    check_plain(config)
     schema = read_config(SCHEMA)
     config = with_whole_numbers(with_recipes(config))
     check_schema(config, schema, "")

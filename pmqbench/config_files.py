@@ -13,14 +13,30 @@ from typing import Any
 import yaml
 
 from pmqbench.errors import ConfigError, PMQError
+from pmqbench.options import show
 
 Keys = tuple[Any, ...]
 
 COMMAND_LINE = "--config on the command line"
+DEEPEST = 40
+"""Levels of a config file; the deepest shipped one has 8."""
+MOST_PARTS = 100_000
+"""Keys and values of a config file with every alias written out; the largest shipped one has some hundreds."""
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a mapping with the same key twice, which YAML would silently resolve to the last one."""
+    """SafeLoader that refuses a mapping with the same key twice, which YAML would silently resolve to the last one.
+
+    Values that their tag does not fit, for which SafeLoader has errors of many kinds, are refused with their line.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError) as error:
+            what = f"{show(node.value)} is no value of the type {node.tag.rsplit(':', 1)[-1]}."
+            where = f"{node.start_mark.name}, line {node.start_mark.line + 1}"
+            raise ConfigError(what, where=where, remedy="Write a text in quotes, a number in digits.") from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         lines: dict[str, int] = {}
@@ -78,9 +94,13 @@ def read_file(path: str | Path) -> ConfigFile:
         loader = _UniqueKeyLoader(text)
         loader.name = name
         node = loader.get_single_node()
+        if node is not None:
+            _measure(node, {}, ())
         value = {} if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
         raise _not_yaml(error, name, text) from error
+    except RecursionError:
+        raise _too_deep(name) from None
     if not isinstance(value, dict):
         what = "the file must hold keys and values."
         raise ConfigError(what, where=f"{name}, line {node.start_mark.line + 1}", remedy="Begin with `suite: <name>`.")
@@ -176,6 +196,27 @@ def _child(node: yaml.Node, key: Any) -> tuple[int, yaml.Node]:
         if isinstance(key_node, yaml.ScalarNode) and key_node.value == str(key):
             return key_node.start_mark.line + 1, item
     return node.start_mark.line + 1, node  # brought in by YAML's merge key
+
+
+def _measure(node: yaml.Node, known: dict[yaml.Node, int], above: tuple[yaml.Node, ...]) -> int:
+    """How many parts a node has with its aliases written out; ConfigError for one that is too deep, too large or endless."""
+    place = f"{node.start_mark.name}, line {node.start_mark.line + 1}"
+    if node in above:
+        raise ConfigError("an alias (*) stands inside what it names.", where=place, remedy="Write the value out.")
+    if len(above) > DEEPEST:
+        raise _too_deep(place)
+    if node not in known:
+        inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        parts = [] if isinstance(node, yaml.ScalarNode) else inner
+        known[node] = 1 + sum(_measure(part, known, (*above, node)) for part in parts)
+    if known[node] > MOST_PARTS:
+        what = f"its aliases (*) stand for more than {MOST_PARTS} keys and values."
+        raise ConfigError(what, where=place, remedy="Write the values out.")
+    return known[node]
+
+
+def _too_deep(where: str) -> ConfigError:
+    return ConfigError(f"is nested deeper than {DEEPEST} levels.", where=where, remedy="No config needs that: close a bracket.")
 
 
 def _not_yaml(error: yaml.YAMLError, name: str, text: str) -> ConfigError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 KEY = "costs"
 
@@ -27,6 +27,8 @@ class Costs:
     calibration_seconds: float = 0.0
     calibration_samples: int = 0
     validation_labels: bool = False
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
     def __add__(self, other: Costs) -> Costs:
         return Costs(

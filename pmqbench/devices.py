@@ -41,23 +41,27 @@ def visible(count: int) -> list[str]:
     return [name.strip() for name in named.split(",")][:count] if named else [str(place) for place in range(count)]
 
 
-def take_devices(needed: int, names: Sequence[str]) -> None:
+def take_devices(needed: int, names: Sequence[str]) -> list[str]:
     """Locks devices for this process and makes them the only ones that it and its children see; waits until enough are free.
 
-    To be called before CUDA is, which reads once what is visible. A process that holds devices already keeps those.
+    To be called before CUDA is, which reads once what is visible. A process that holds devices already, or whose parent does,
+    keeps those.
 
     Args:
         needed: how many.
         names: those that it may have, as CUDA_VISIBLE_DEVICES has them.
 
+    Returns:
+        Those that it has.
+
     Raises:
         ConfigError: there are fewer than it needs, free or not.
     """
     if HELD in os.environ:
-        return
+        return list(names)
     if needed > len(names):
         what = f"the job needs {needed} GPUs and sees {len(names)}."
-        raise ConfigError(what, where="GPUs", remedy=f"Let it have more, or set its resource gpu to {len(names)} or less.")
+        raise ConfigError(what, where="processes", remedy=f"Give the job more, or set it to {len(names)} or less.")
     folder = lock_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     # One job at a time collects devices: two that each had some of what they need would wait for each other.
@@ -69,6 +73,7 @@ def take_devices(needed: int, names: Sequence[str]) -> None:
     os.close(turn)
     os.environ[HELD] = os.environ[VISIBLE] = ",".join(taken)
     logger.info("GPU %s of %s", os.environ[VISIBLE], ",".join(names))
+    return taken
 
 
 def _collect(needed: int, names: Sequence[str], folder: Path) -> list[str]:
@@ -77,7 +82,9 @@ def _collect(needed: int, names: Sequence[str], folder: Path) -> list[str]:
     taken: list[str] = []
     told = False
     while len(taken) < needed:
-        taken += [name for name in names if name not in taken and len(taken) < needed and _locked(files[name])]
+        for name in names:
+            if name not in taken and len(taken) < needed and _locked(files[name]):
+                taken.append(name)
         if len(taken) < needed:
             if not told:
                 logger.info("waiting for a GPU: %s of %s are taken by other jobs", len(names) - len(taken), len(names))

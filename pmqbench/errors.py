@@ -18,7 +18,7 @@ class PMQError(Exception):
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         self.what, self.where, self.remedy = what, where, remedy
-        super().__init__(": ".join(part for part in (where, what) if part) + (f" {remedy}" if remedy else ""))
+        super().__init__(printable(": ".join(part for part in (where, what) if part) + (f" {remedy}" if remedy else "")))
 
 
 class ConfigError(PMQError):
@@ -39,6 +39,11 @@ class NumericalError(PMQError):
 
 class ResourceError(PMQError):
     """The machine has not what the work needs: memory, space on disk, the right to write."""
+
+
+def printable(text: str) -> str:
+    """`text` with whatever could steer a terminal, or cannot be encoded, as its escape: names come from files of others."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -6,15 +6,16 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pmqbench.errors import ConfigError
+from pmqbench.errors import ConfigError, DataError
 
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def check_name(name: str, where: str) -> str:
@@ -23,7 +24,7 @@ def check_name(name: str, where: str) -> str:
         raise ConfigError(
             f'"{name}" cannot be part of a path.',
             where=where,
-            remedy="Use letters, digits, '.', '_' and '-', beginning with a letter or digit.",
+            remedy="Use at most 100 letters, digits, '.', '_' and '-', beginning with a letter or digit.",
         )
     return name
 
@@ -50,14 +51,26 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def copy_file(source: str | Path, target: str | Path) -> None:
+    """Copies a file's content whole or not at all."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Writes `value` as indented JSON; NaN and Inf are refused, since no JSON reader has to take them."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """Reads a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Reads a JSON file; DataError names the file, behind links, if it is none."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of thousands of digits, thousands of brackets
+        what, where = f"not valid JSON ({error}).", str(Path(path).resolve())
+        raise DataError(
+            what, where=where, remedy="It is damaged: replace it by a whole one, or delete what was made."
+        ) from error
 
 
 def sha256_file(path: str | Path) -> str:

@@ -45,13 +45,17 @@ def read_sealed(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         value = read_json(path)
-    except ValueError as error:  # no JSON, or no UTF-8
-        raise DataError(f"this is no JSON any more ({error}).", where=str(path), remedy=remedy(path)) from error
+    except DataError as error:
+        raise DataError(error.what, where=str(path), remedy=remedy(path)) from error
     if not isinstance(value, dict) or SEAL not in value:
         what = "it states no checksum of its content; another program or an older version wrote it."
         raise DataError(what, where=str(path), remedy=remedy(path))
     seal = value.pop(SEAL)
-    if seal != digest(value):
+    try:
+        whole = seal == digest(value)
+    except ValueError:  # NaN, which is never written
+        whole = False
+    if not whole:
         raise DataError(f"its content is not what was written{_written(path)}.", where=str(path), remedy=remedy(path))
     return value
 

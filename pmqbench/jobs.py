@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pmqbench.checkpoints import check_finite
 from pmqbench.costs import Costs
-from pmqbench.errors import PMQError
+from pmqbench.errors import PMQError, printable
 from pmqbench.exhausted import explained
 from pmqbench.heartbeat import heartbeat
 from pmqbench.integrity import TENSORS, checksum, verify
@@ -68,7 +68,7 @@ class _Collector(logging.Handler):
         if record.levelno == logging.WARNING and message not in self.messages:
             self.messages.append(message)
             if self.aloud:
-                sys.stderr.write(f"WARNING: {message}\n")
+                sys.stderr.write(f"WARNING: {printable(message)}\n")
 
 
 _collector = _Collector()

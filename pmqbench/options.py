@@ -6,7 +6,8 @@ One mechanism serves the suite's structure (`pmqbench/schema.yaml`) and every me
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from jsonschema import Draft202012Validator
@@ -34,6 +35,10 @@ BOUNDS = {
     "exclusiveMaximum": "less than {}",
 }
 SHOWN = 60  # characters of a wrong value that messages show
+LARGEST = 2**53
+"""Largest whole number anywhere: the largest that every JSON reader takes."""
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but tab and line ends, and halves of characters: no file or path takes them all."""
 
 _TYPES = Draft202012Validator.TYPE_CHECKER.redefine("array", lambda _, value: isinstance(value, list | tuple))
 Validator = extend(Draft202012Validator, type_checker=_TYPES)  # a built method's options have tuples for lists
@@ -44,6 +49,28 @@ def check_schema(value: Any, schema: Mapping[str, Any], where: str) -> None:
     errors = list(Validator(dict(schema)).iter_errors(value))
     if errors:
         raise _explain(_nearest(errors), where)
+
+
+def check_plain(value: Any, where: str = "") -> None:
+    """Raises ConfigError for what JSON cannot hold, at any depth: YAML also has dates, .nan and keys that are numbers."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    elif isinstance(value, str) and UNPRINTABLE.search(value):
+        raise ConfigError(f"{show(value)} holds a character that no text has.", where=where, remedy="Remove it.")
+    elif isinstance(value, int | float) and not abs(value) <= LARGEST:  # which NaN is not either
+        raise ConfigError(f"{show(value)} is no number that can be used.", where=where, remedy="Give a smaller one.")
+    elif not isinstance(value, str | int | float | None):
+        what = f"{show(value)} is a {type(value).__name__}."
+        raise ConfigError(what, where=where, remedy="Write it in quotes if it is meant as a text.")
+    for key, item in items:
+        place = f"{where}.{key}" if where else str(key)
+        if isinstance(value, Mapping) and not (isinstance(key, str) and key.isprintable()):
+            what = f"must be a text (in quotes), not {show(key)}." if not isinstance(key, str) else "is no name in one line."
+            raise ConfigError(what, where=place, remedy="Keys are names.")
+        check_plain(item, place)
 
 
 def build_options(registry: Registry[T], name: str, options: Mapping[str, Any], where: str) -> T:

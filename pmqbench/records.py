@@ -7,17 +7,21 @@ its records are collected (`reporting/collect.py`).
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import binascii
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from math import hypot
 from pathlib import Path
 from statistics import NormalDist, fmean
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
 
 from pmqbench.costs import Costs
-from pmqbench.errors import DataError
+from pmqbench.errors import DataError, listed
 from pmqbench.integrity import read_sealed, write_sealed
 
 KINDS = ("base", "expert", "merged", "quantized")
@@ -52,9 +56,9 @@ class Record:
     task: str
     seed: int | None
     metric: str
-    value: float
-    n: int
-    standard_error: float
+    value: Annotated[float, Field(ge=-1, le=1)]
+    n: Annotated[int, Field(ge=1)]
+    standard_error: Annotated[float, Field(ge=0)]
     loss: float | None
     correct: str | None
     size_bytes: int
@@ -63,6 +67,8 @@ class Record:
     provenance: dict[str, Any]
     costs: Costs = field(default_factory=Costs)
     warnings: list[str] = field(default_factory=list)
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
     def interval(self) -> tuple[float, float]:
         """95 % interval of `value` from test examples: Wilson's of a share of right answers, else the normal one."""
@@ -77,7 +83,18 @@ class Record:
         """Per-example correctness, uint8 (n,) of 0 and 1; DataError if the metric has none."""
         if self.correct is None:
             raise DataError(f"{self.metric} has no per-example outcomes.", where=f"{self.model}, {self.task}")
-        return np.unpackbits(np.frombuffer(base64.b64decode(self.correct), dtype=np.uint8), count=self.n)
+        return unpack_outcomes(self.correct, self.n)
+
+
+def folder_of(model: str, results: str | Path = "results") -> Path:
+    """Where a record's model is, by its id: the base among the experts, all else where the id says."""
+    kind, _, name = model.partition("/")
+    return Path(results, "experts" if kind == "base" else kind, name)
+
+
+def tells_of(record: Record, manifest: Mapping[str, Any]) -> bool:
+    """Whether a record was made of the weights that a model's manifest states."""
+    return record.provenance.get("weights") in manifest["files"].values()
 
 
 def mean_of(records: Sequence[Record]) -> tuple[float, tuple[float, float]]:
@@ -96,16 +113,44 @@ def pack_outcomes(correct: np.ndarray) -> str:
     return base64.b64encode(np.packbits(correct.astype(bool))).decode("ascii")
 
 
+def unpack_outcomes(packed: str, n: int) -> np.ndarray:
+    """What `pack_outcomes` packed, uint8 (n,) of 0 and 1; ValueError unless these are the bits of n examples."""
+    try:
+        numbers = np.frombuffer(base64.b64decode(packed, validate=True), np.uint8)
+    except binascii.Error:
+        raise ValueError("is no base64") from None
+    bits = np.unpackbits(numbers)
+    if len(numbers) != -(-n // 8) or bits[n:].any():
+        raise ValueError(f"is not {n} bits")
+    return bits[:n]
+
+
 def write_record(path: str | Path, record: Record) -> None:
     """Writes a record whole or not at all, with the checksum of its content."""
     write_sealed(path, asdict(record))
 
 
+@cache
+def _form() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
 def read_record(path: str | Path) -> Record:
-    """Reads a record; DataError names the file and what is missing, foreign or damaged in it."""
+    """Reads a record; DataError names the file and what is missing, foreign, damaged or impossible in it."""
     value = read_sealed(path)
     expected = {entry.name for entry in fields(Record)}
     if set(value) != expected:
         what = f"not a result record of this version (keys: {sorted(set(value) ^ expected)})."
         raise DataError(what, where=str(path), remedy="Delete it and run again.")
-    return Record(**value | {"costs": Costs(**value["costs"])})
+    try:
+        record = _form().validate_json(json.dumps(value))
+        if record.correct is not None:
+            unpack_outcomes(record.correct, record.n)
+    except ValueError as error:
+        wrong = (
+            [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+            if isinstance(error, ValidationError)
+            else [f"correct {error}"]
+        )
+        raise DataError(f"{listed(wrong)}.", where=str(path), remedy="Delete it and run again.") from error
+    return record

@@ -91,6 +91,6 @@ def test_only_what_is_visible_is_taken(monkeypatch):
     assert devices.visible(2) == ["0", "1"]
     monkeypatch.setenv(devices.VISIBLE, "GPU-8f, 5,6")
     assert devices.visible(3) == ["GPU-8f", "5", "6"]
-    with pytest.raises(ConfigError, match=r"needs 4 GPUs and sees 3\. .*set its resource gpu to 3"):
+    with pytest.raises(ConfigError, match=r"needs 4 GPUs and sees 3\. .*set it to 3"):
         devices.take_devices(4, devices.visible(3))
     devices.lock_folder().mkdir()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pmqbench.checkpoints import Checkpoint, Slot
 from pmqbench.errors import DataError
 from pmqbench.families.base import FAMILIES, Block, Group
-from pmqbench.families.files import TOKENIZER, Deployed, ModelFiles, is_positive, read_object
+from pmqbench.families.files import TOKENIZER, Deployed, ModelFiles, is_positive, is_size, read_object
 from pmqbench.families.layers import Embedding, Find, Layer, Linear, Norm, linear_shapes, tensor_shapes
 from pmqbench.families.sizes import TEXT_TOKENS, ModelSize
 
@@ -240,17 +240,19 @@ def bert_config(config: Mapping[str, Any], where: str = CONFIG) -> Bert:
         DataError: another model type, a missing size, heads that do not divide the width, relative positions, a decoder, an
             unknown activation, an eps that is no number, or weights that are quantized already.
     """
-    missing = [key for key in SIZES if not isinstance(config.get(key), int)]
+    types = config.get("type_vocab_size", 2)
+    missing = [key for key in SIZES if not is_size(key, config.get(key))]
     kind, activation = config.get("model_type"), config.get("hidden_act", "gelu")
     positions, eps = config.get("position_embedding_type") or "absolute", config.get("layer_norm_eps", 1e-12)
-    heads = not missing and (config["num_attention_heads"] < 1 or config["hidden_size"] % config["num_attention_heads"])
+    heads = not missing and config["hidden_size"] % config["num_attention_heads"]
     reasons = [
         *([f"model_type is {kind}"] if kind != "bert" else []),
-        *([f"{', '.join(missing)} missing, or no whole number"] if missing else []),
+        *([f"{', '.join(missing)} missing, or no size of a model"] if missing else []),
         *([f"position_embedding_type {positions}"] if positions != "absolute" else []),
+        *([f"type_vocab_size is {types!r}"] if not is_size("type_vocab_size", types) else []),
         *([f"layer_norm_eps is {eps!r}"] if not is_positive(eps) else []),
         *(["hidden_size cannot be split into num_attention_heads"] if heads else []),
-        *([f"hidden_act {activation} unknown"] if activation not in ACTIVATIONS else []),
+        *([f"hidden_act {activation} unknown"] if activation not in list(ACTIVATIONS) else []),
         *(["it is a decoder"] if config.get("is_decoder") or config.get("add_cross_attention") else []),
         *(["the weights are quantized already"] if "quantization_config" in config else []),
     ]
@@ -259,7 +261,7 @@ def bert_config(config: Mapping[str, Any], where: str = CONFIG) -> Bert:
         raise DataError(what, where=where, remedy="Use a BERT or MiniLM as transformers saves it, or another `family`.")
     return Bert(
         *(config[key] for key in SIZES),
-        types=config.get("type_vocab_size", 2),
+        types=types,
         eps=eps,
         activation=ACTIVATIONS[activation],
     )

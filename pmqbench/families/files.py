@@ -5,9 +5,7 @@ An expert is admitted to a suite if it is like the base in all that `contract.py
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -17,12 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pmqbench.checkpoints import Checkpoint, check_same_layout, save_checkpoint
 from pmqbench.errors import DataError
 from pmqbench.families import contract
-from pmqbench.files import atomic_path, read_json
+from pmqbench.files import atomic_path, copy_file, read_json
 
 if TYPE_CHECKING:
     import torch
 
 TOKENIZER = "tokenizer.json"
+MOST_LAYERS, MOST_SIZE = 1000, 2**20
+"""Of a model whose config is believed: some times what the largest models have."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class ModelFiles(ABC):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(folder / self.weights_file, tensors, {"format": "pt", **metadata})
-        shutil.copyfile(Path(config_from) / self.config_file, folder / self.config_file)
+        copy_file(Path(config_from) / self.config_file, folder / self.config_file)
 
     def admit(self, expert: Path, base: Path, label: str) -> None:
         """Makes what was brought into the folder `expert` an expert of the `base`'s suite.
@@ -150,8 +150,7 @@ class ModelFiles(ABC):
         """
         for name in self.side_files:
             if not (expert / name).exists():
-                with atomic_path(expert / name) as temporary:
-                    shutil.copyfile(base / name, temporary)
+                copy_file(base / name, expert / name)
         self.check_like(expert, base, label)
         contract.warn_of_task_vector(self.checkpoint(expert, label), self.checkpoint(base, "base"))
 
@@ -166,8 +165,14 @@ class ModelFiles(ABC):
 
 
 def is_positive(value: Any) -> bool:
-    """Whether a value of a config file is a number above zero."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    """Whether a value of a config file is a finite number above zero."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def is_size(key: str, value: Any) -> bool:
+    """Whether a value of a config file may be a model's size: a whole number, and none that only exhausts the memory."""
+    most = MOST_LAYERS if "layers" in key else MOST_SIZE
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -177,8 +182,6 @@ def read_object(path: Path) -> dict[str, Any]:
         value = read_json(path)
     except FileNotFoundError as error:
         raise DataError(f"there is no {path.name}.", where=where, remedy="A model needs it beside its weights.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"not valid JSON ({error}).", where=where, remedy="Replace the file by a whole one.") from error
     if not isinstance(value, dict):
         raise DataError("this is no JSON object.", where=where, remedy='It begins with "{" where a model library wrote it.')
     return value

@@ -12,7 +12,7 @@ from typing import Any
 
 from pmqbench.errors import DataError
 from pmqbench.families.base import DECODER_START, Block, Group
-from pmqbench.families.files import is_positive
+from pmqbench.families.files import is_positive, is_size
 from pmqbench.families.sizes import ANSWER_TOKENS, TEXT_TOKENS, ModelSize
 
 SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads", "num_layers")
@@ -141,14 +141,20 @@ def t5_config(config: Mapping[str, Any], where: str = "config.json") -> T5Config
         DataError: another model type, a missing size, an unknown activation, an eps that is no number, padding and start tokens
             other than 0, several end tokens, or weights that are quantized already.
     """
-    missing = [key for key in SIZES if not isinstance(config.get(key), int)]
+    own = {
+        "num_decoder_layers": config.get("num_decoder_layers") or config.get("num_layers"),
+        "relative_attention_num_buckets": config.get("relative_attention_num_buckets", 32),
+        "relative_attention_max_distance": config.get("relative_attention_max_distance", 128),
+    }
+    sizes = {key: config.get(key) for key in SIZES} | own
+    missing = [key for key, value in sizes.items() if not is_size(key, value)]
     feed_forward, eps = str(config.get("feed_forward_proj", "relu")), config.get("layer_norm_epsilon", 1e-6)
     activation = {"gated-gelu": "gelu_new"}.get(feed_forward, feed_forward.rsplit("-", 1)[-1])
     tokens = [config.get(key, DECODER_START) for key in ("pad_token_id", "decoder_start_token_id")]
     end = config.get("eos_token_id", 1)
     reasons = [
         *([f"model_type is {config.get('model_type')}"] if config.get("model_type") != "t5" else []),
-        *([f"{', '.join(missing)} missing, or no whole number"] if missing else []),
+        *([f"{', '.join(missing)} missing, or no size of a model"] if missing else []),
         *([f"activation {activation} unknown"] if activation not in ACTIVATIONS else []),
         *([f"layer_norm_epsilon is {eps!r}"] if not is_positive(eps) else []),
         *(["padding and decoder start are not token 0"] if tokens != [DECODER_START] * 2 else []),
@@ -160,9 +166,9 @@ def t5_config(config: Mapping[str, Any], where: str = "config.json") -> T5Config
         raise DataError(what, where=where, remedy="Use a T5 or FLAN-T5 as transformers saves it.")
     return T5Config(
         **{key: config[key] for key in SIZES},
-        num_decoder_layers=config.get("num_decoder_layers") or config["num_layers"],
-        buckets=config.get("relative_attention_num_buckets", 32),
-        max_distance=config.get("relative_attention_max_distance", 128),
+        num_decoder_layers=own["num_decoder_layers"],
+        buckets=own["relative_attention_num_buckets"],
+        max_distance=own["relative_attention_max_distance"],
         eps=eps,
         activation=activation,
         gated=feed_forward.startswith("gated-"),

@@ -14,12 +14,13 @@ from typing import Any
 
 from pmqbench.errors import DataError
 from pmqbench.families.base import Block, Group
-from pmqbench.families.files import Deployed, is_positive
+from pmqbench.families.files import Deployed, is_positive, is_size
 from pmqbench.families.sizes import ModelSize
 
 log = logging.getLogger(__name__)
 
 INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by Pillow's numbers
+FAR = 1e6  # from any pixel
 SIZES = ("width", "layers", "heads", "mlp_width", "image_size", "patch_size")
 
 
@@ -90,9 +91,9 @@ class VisionConfig:
 def checked(config: VisionConfig, where: str) -> VisionConfig:
     """The config itself; DataError if no vision tower has such sizes, or such an eps."""
     wrong = [
-        f"{name} is {value!r} instead of a positive whole number"
+        f"{name} is {value!r} instead of a positive whole number that a model can have"
         for name, value in ((name, getattr(config, name)) for name in SIZES)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1
+        if not is_size(name, value)
     ]
     wrong += [] if is_positive(config.eps) else [f"eps is {config.eps!r} instead of a positive number"]
     if not wrong and config.width % config.heads:
@@ -125,7 +126,7 @@ def check_pixels(mean: Any, std: Any, where: str) -> None:
     wrong = [
         f"{name} is {value!r} instead of three numbers, one for each of red, green and blue"
         for name, value in (("mean", mean), ("std", std))
-        if len(value) != 3 or not all(isinstance(number, int | float) for number in value)
+        if len(value) != 3 or not all(isinstance(number, int | float) and abs(number) < FAR for number in value)
     ]
     if not wrong and min(std) <= 0:
         wrong = [f"std is {std}, and pixels are divided by it"]
@@ -146,7 +147,7 @@ def preprocessing(preprocessor: Mapping[str, Any], where: str) -> dict[str, Any]
     wrong += [] if usual else [f"rescale_factor is {factor}"]
     number, size = preprocessor.get("resample"), preprocessor.get("size")
     interpolations = {None: VisionConfig.interpolation, **dict(enumerate(INTERPOLATIONS))}
-    wrong += [] if number in interpolations else [f"resample is {number}"]
+    wrong += [] if number in list(interpolations) else [f"resample is {number}"]
     if wrong:
         remedy = "Give the image_mean and image_std that the model was trained with, for pixels on the 0..1 scale."
         raise DataError(f"{'; '.join(wrong)}.", where=where, remedy=remedy)

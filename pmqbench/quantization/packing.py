@@ -16,13 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pmqbench.checkpoints import Checkpoint, save_checkpoint
+from pmqbench.checkpoints import Checkpoint, check_finite, save_checkpoint
 from pmqbench.errors import DataError
 from pmqbench.quantization.grid import LayerCodes
 
 WORD_BITS = 32
 PACKED, SCALE, ZERO, SHAPE = "weight_packed", "weight_scale", "weight_zero_point", "weight_shape"
+DTYPES = {PACKED: torch.int32, SCALE: torch.float32, ZERO: torch.int32, SHAPE: torch.int64}
 BITS = "bits"
+WIDTHS = frozenset("12345678")
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
@@ -30,7 +32,7 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     numbers = codes.numpy()
     stream = (numbers[..., None] >> np.arange(bits, dtype=np.uint8)) & 1
     packed = np.packbits(stream.reshape(len(numbers), -1), axis=1, bitorder="little")
-    words = ceil(numbers.shape[1] * bits / WORD_BITS)
+    words = _words(numbers.shape[1], bits)
     padded = np.pad(packed, ((0, 0), (0, 4 * words - packed.shape[1])))
     return torch.from_numpy(padded.view("<i4").astype(np.int32))
 
@@ -76,11 +78,7 @@ def load_codes(path: str | Path) -> dict[str, LayerCodes]:
     file = Checkpoint(path)
     layers = [name.removesuffix(f".{PACKED}") for name in file.names() if name.endswith(f".{PACKED}")]
     metadata = file.metadata()
-    for layer in layers:
-        if f"{layer}.{BITS}" not in metadata:
-            what = f"its metadata do not say how many bits a code of {layer} has."
-            raise DataError(what, where=str(path), remedy="Quantize again.")
-    return {layer: _unpacked_layer(file, layer, int(metadata[f"{layer}.{BITS}"])) for layer in layers}
+    return {layer: _unpacked_layer(file, layer, metadata.get(f"{layer}.{BITS}", "")) for layer in layers}
 
 
 def widen(path: str | Path, to: Path) -> Path:
@@ -93,10 +91,37 @@ def widen(path: str | Path, to: Path) -> Path:
     return to
 
 
-def _unpacked_layer(file: Checkpoint, layer: str, bits: int) -> LayerCodes:
-    rows, width = file.tensor(f"{layer}.{SHAPE}").tolist()
-    codes = unpack(file.tensor(f"{layer}.{PACKED}"), bits, width)
-    scale = file.tensor(f"{layer}.{SCALE}")
-    if f"{layer}.{ZERO}" in file:
-        return LayerCodes(bits, codes, scale, unpack(file.tensor(f"{layer}.{ZERO}").T, bits, rows).T.contiguous())
+def _unpacked_layer(file: Checkpoint, layer: str, stated: str) -> LayerCodes:
+    """A layer's codes, `stated` bits wide; DataError if its parts do not fit each other."""
+    if stated not in WIDTHS:
+        what = (
+            f'its metadata say that a code of {layer} has "{stated:.20}" bits.'
+            if stated
+            else f"its metadata lack {layer}.{BITS}."
+        )
+        raise _unfit(file, what)
+    bits, names = int(stated), [PACKED, SCALE, SHAPE, *([ZERO] if f"{layer}.{ZERO}" in file else [])]
+    parts = {name: file.tensor(f"{layer}.{name}") for name in names}
+    rows, width = parts[SHAPE].tolist() if parts[SHAPE].shape == (2,) else (0, 0)
+    scale = parts[SCALE]
+    groups = scale.shape[1] if scale.ndim == 2 else 0
+    expected = {PACKED: (rows, _words(width, bits)), SCALE: (rows, groups), SHAPE: (2,), ZERO: (_words(rows, bits), groups)}
+    wrong = [name for name, part in parts.items() if tuple(part.shape) != expected[name] or part.dtype != DTYPES[name]]
+    if min(rows, width, groups) < 1 or width % groups:
+        wrong.append(SHAPE)
+    if wrong:
+        told = ", ".join(f"{name} {part.dtype} {tuple(part.shape)}" for name, part in parts.items())
+        raise _unfit(file, f"the parts of {layer} do not fit each other: {told}, {rows} rows of {width} codes.")
+    check_finite(scale, f"{file.path}: {layer}.{SCALE}")
+    codes = unpack(parts[PACKED], bits, width)
+    if ZERO in parts:
+        return LayerCodes(bits, codes, scale, unpack(parts[ZERO].T, bits, rows).T.contiguous())
     return LayerCodes(bits, (codes.to(torch.int16) - 2 ** (bits - 1)).to(torch.int8), scale, None)
+
+
+def _words(count: int, bits: int) -> int:
+    return ceil(count * bits / WORD_BITS)
+
+
+def _unfit(file: Checkpoint, what: str) -> DataError:
+    return DataError(what, where=str(file.path), remedy="Delete its folder and quantize again.")

@@ -121,7 +121,7 @@ def place(entry: Entry, file: str, found: Admission) -> None:
 
 def reason(error: PMQError, file: str) -> str:
     """An error's message without the file that it begins with, fit to be shown: it may quote anything that the file holds."""
-    told = "".join(letter if letter.isprintable() else " " for letter in str(error).removeprefix(f"{file}: "))
+    told = str(error).removeprefix(f"{file}: ").replace("\n", " ")
     return told if len(told) <= LONGEST_REASON else told[: LONGEST_REASON - 1] + "…"
 
 

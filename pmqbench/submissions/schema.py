@@ -6,8 +6,6 @@ models: per-example outcomes of the model, the base and the experts, and fingerp
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from datetime import date
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 
 from pmqbench.errors import DataError, listed
+from pmqbench.records import unpack_outcomes
 
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[\w][\w .,:+()'/@-]{0,79}$")]
@@ -56,16 +55,7 @@ class Result(Part):
 
     def outcomes(self, n: int) -> np.ndarray | None:
         """Per-example correctness, uint8 (n,) of 0 and 1; ValueError unless these are the packed bits of n examples."""
-        if self.correct is None:
-            return None
-        try:
-            packed = np.frombuffer(base64.b64decode(self.correct, validate=True), np.uint8)
-        except binascii.Error:
-            raise ValueError("is no base64") from None
-        bits = np.unpackbits(packed)
-        if len(packed) != -(-n // 8) or bits[n:].any():
-            raise ValueError(f"is not {n} bits")
-        return bits[:n]
+        return None if self.correct is None else unpack_outcomes(self.correct, n)
 
 
 class Expense(Part):

@@ -43,6 +43,8 @@ def prepare(image: Image.Image, size: int) -> np.ndarray:
 
 def decode(stored: bytes | Path, size: int, where: str) -> np.ndarray:
     """One stored image, prepared; DataError names the place of an image that cannot be read."""
+    if isinstance(stored, Path) and not stored.is_file():  # a pipe would be waited for, for ever
+        raise DataError("this is no file, or a link to none.", where=where, remedy="Replace or remove it.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from pmqbench.errors import DataError
@@ -101,19 +102,20 @@ def _unfit(what: str, where: str) -> DataError:
 
 def load_arrays(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels as numpy arrays."""
-    split = load_file(path)
-    return split["images"], split["labels"]
+    with _whole(path):
+        split = load_file(path)
+        return _fitting(split["images"], split["labels"])
 
 
 def read_labels(path: str | Path) -> np.ndarray:
     """Labels alone, int64 (n,)."""
-    with safe_open(path, "numpy") as split:
+    with _whole(path), safe_open(path, "numpy") as split:
         return split.get_tensor("labels")
 
 
 def read_images(path: str | Path) -> Iterator[np.ndarray]:
     """Images in batches, uint8 (b, 3, h, w): a large split is never in memory as a whole."""
-    with safe_open(path, "numpy") as split:
+    with _whole(path), safe_open(path, "numpy") as split:
         images = split.get_slice("images")
         count = images.get_shape()[0]
         for start in range(0, count, ROWS):
@@ -124,8 +126,26 @@ def load_split(path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Images and labels as tensors over the file's mapped pages: only what is used takes memory."""
     from safetensors.torch import load_file as map_file
 
-    split = map_file(path)
-    return split["images"], split["labels"]
+    with _whole(path):
+        split = map_file(path)
+        return _fitting(split["images"], split["labels"])
+
+
+@contextmanager
+def _whole(path: str | Path) -> Iterator[None]:
+    """DataError for a file that is no split, or not whole."""
+    try:
+        yield
+    except (SafetensorError, KeyError, ValueError) as error:
+        what = f"not a whole split ({error})."
+        raise DataError(what, where=str(path), remedy="Delete it and run again: it is made from the task's data.") from error
+
+
+def _fitting(images: Any, labels: Any) -> tuple[Any, Any]:
+    """Images and labels; ValueError if they are not one each, of three colours."""
+    if images.ndim != 4 or images.shape[1] != 3 or tuple(labels.shape) != (len(images),):
+        raise ValueError(f"images {tuple(images.shape)} with labels {tuple(labels.shape)}")
+    return images, labels
 
 
 def drawn_images(path: str | Path, task: str, count: int, seed: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from pmqbench.errors import DataError
 
 ROWS = 256
 """Rows read at a time."""
+WORDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class Table:
         first, *others = [read_schema(file, self.where) for file in self.files]
         for file, schema in zip(self.files, (first, *others), strict=True):
             for column, option in ((self.image, "image"), (self.label, "label")):
-                if column not in schema.names:
-                    what = f'there is no column "{column}"; there are: {", ".join(schema.names)}.'
+                if schema.names.count(column) != 1:
+                    there = "more than one" if column in schema.names else "no"
+                    what = f'there is {there} column "{column}"; there are: {", ".join(schema.names)}.'
                     raise DataError(what, where=f"{self.where}, {file.name}", remedy=f"Set `{option}` of the task's source.")
             alike = schema.field(self.label).type == first.field(self.label).type
             if not alike or class_names(schema, self.label) != class_names(first, self.label):
@@ -62,7 +65,11 @@ class Table:
     def labels_are_words(self) -> bool:
         """Whether labels are class names themselves."""
         kind = self.schema.field(self.label).type
-        return not (pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not any(fits(kind) for fits in (*WORDS, pa.types.is_integer, pa.types.is_boolean)):
+            what = f'the labels, column "{self.label}", are of type {kind}.'
+            raise DataError(what, where=self.where, remedy="Labels are numbers from 0, or the task's class names.")
+        return any(fits(kind) for fits in WORDS)
 
     def labels(self, classnames: Sequence[str]) -> np.ndarray:
         """Labels of all rows, int64 (n,); labels that are words must be class names."""
@@ -75,7 +82,7 @@ class Table:
             return np.asarray(values.to_numpy(), dtype=np.int64)
         index = {name: i for i, name in enumerate(classnames)}
         words = values.to_pylist()
-        foreign = sorted({str(word) for word in words} - index.keys())
+        foreign = sorted(set(words) - index.keys())
         if foreign:
             what = f'label "{foreign[0]}" is no class name of the task.'
             raise DataError(what, where=self.where, remedy="Labels are numbers from 0, or the task's class names.")
@@ -136,19 +143,34 @@ def read_batches(file: Path, columns: Sequence[str] | None, where: str) -> Itera
             yield from (batch.select(columns) if columns else batch for batch in found)
 
 
-def class_names(schema: pa.Schema, label: str) -> list[str] | None:
-    """Names of a label's classes as the `datasets` library keeps them in a table's schema, or None."""
-    from datasets import ClassLabel, Features
+def read_rows_of_table(file: Path, where: str) -> Iterator[dict[str, Any]]:
+    """Rows of a parquet or arrow file as mappings of columns to values; DataError for values that Python has not."""
+    for batch in read_batches(file, None, where):
+        with _explained(file, where):
+            rows = batch.to_pylist()
+        yield from rows
 
-    feature = Features.from_arrow_schema(schema).get(label)
-    return list(feature.names) if isinstance(feature, ClassLabel) else None
+
+def class_names(schema: pa.Schema, label: str) -> list[str] | None:
+    """Names of a label's classes as the `datasets` library keeps them in a table's schema, or None.
+
+    Read here: that library makes whatever object the schema names, and reads class names from any file that it points to.
+    """
+    try:
+        feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]
+        names = feature["names"] if feature["_type"] == "ClassLabel" else None
+    except (KeyError, TypeError, ValueError, RecursionError):  # no such metadata, or of another form
+        return None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
 @contextmanager
 def _explained(file: Path, where: str) -> Iterator[None]:
+    if not file.is_file():
+        raise DataError(f"{file.name} is no file, or a link to none.", where=where, remedy="Replace or remove it.")
     try:
         yield
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DataError(f"{file.name} is not a readable table ({error}).", where=where, remedy="Replace it.") from error
 
 

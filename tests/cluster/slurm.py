@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -24,8 +25,8 @@ SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
-SlurmctldPort=16817
-SlurmdPort=16818
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -80,7 +81,7 @@ class Slurm:
         folder.chmod(0o755)  # munged's socket must be within everyone's reach
         for part in ("state", "spool"):
             (folder / part).mkdir()
-        (folder / "slurm.conf").write_text(SETTINGS.format(folder=folder, cores=cores, memory=MEMORY_MB))
+        (folder / "slurm.conf").write_text(SETTINGS.format(folder=folder, cores=cores, memory=MEMORY_MB, ports=free_ports()))
         (folder / "gres.conf").write_text("NodeName=here Name=gpu File=/dev/null\n")
         key = folder / "munge.key"
         key.write_bytes(os.urandom(128))
@@ -139,6 +140,14 @@ class Slurm:
         if CONF.is_symlink() and CONF.readlink() == self.folder / "slurm.conf":
             CONF.unlink()
         shutil.rmtree(self.folder)
+
+
+def free_ports() -> list[int]:
+    """Two ports that nothing listens at."""
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in (one, other)]
 
 
 def end(pid_file: Path) -> None:

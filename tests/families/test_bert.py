@@ -160,7 +160,7 @@ def test_broken_weights_are_named(tmp_path, saved, change, error, words):
         ({"is_decoder": True}, "decoder"),
         ({"layer_norm_eps": "1e-12"}, "layer_norm_eps is '1e-12'"),
         ({"num_attention_heads": 5}, "cannot be split into num_attention_heads"),
-        ({"num_attention_heads": 0}, "cannot be split into num_attention_heads"),
+        ({"num_attention_heads": 0}, "num_attention_heads missing, or no size of a model"),
     ],
 )
 def test_foreign_configs_are_refused(change, words):

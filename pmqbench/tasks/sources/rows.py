@@ -59,8 +59,8 @@ class TextRows(SplitSource):
         if self._class_names(task, split) is not None:
             return COMPARED
         where = f"task {task.name}, split {split}"
-        first = next(row for file in self.files_of(task, split) for row in read_rows(file, where))
-        word = first[task.label]
+        first = next((row for file in self.files_of(task, split) for row in read_rows(file, where)), {})
+        word = first.get(task.label)
         return WORDS if isinstance(word, str) and word.strip() in task.classes else UNCHECKED
 
     def _class_names(self, task: RowTask, split: str) -> Sequence[str] | None:
@@ -77,9 +77,9 @@ class TextRows(SplitSource):
 def read_rows(file: Path, where: str) -> Iterator[Row]:
     """The rows of a file; DataError, naming file and line, if it cannot be read."""
     if file.suffix in TABLES:
-        from pmqbench.tasks.tables import read_batches
+        from pmqbench.tasks.tables import read_rows_of_table
 
-        return (row for batch in read_batches(file, None, where) for row in batch.to_pylist())
+        return read_rows_of_table(file, where)
     return _read_lines(file, where) if file.suffix == ".jsonl" else _read_csv(file, where)
 
 
