@@ -31,7 +31,7 @@ from typing import Any
 from pmqbench import errors
 from pmqbench.devices import VISIBLE, take_devices, visible
 from pmqbench.distributed import ALONE, World
-from pmqbench.errors import ConfigError, PMQError
+from pmqbench.errors import PMQError
 from pmqbench.exhausted import explained, more_memory
 from pmqbench.files import read_json, write_json
 from pmqbench.jobs import show_warnings
@@ -94,13 +94,7 @@ def _devices(size: int) -> list[str]:
     import torch
 
     count = torch.cuda.device_count()
-    if not count:
-        return []
-    if count < size:
-        what, remedy = f"{size} processes need a GPU each, and the job sees {count}.", "Lower it, or let jobs have more GPUs."
-        raise ConfigError(what, where="processes", remedy=remedy)
-    take_devices(size, visible(count))
-    return os.environ[VISIBLE].split(",")
+    return take_devices(size, visible(count)) if count else []
 
 
 def _start(folder: Path, rank: int, devices: list[str]) -> subprocess.Popen:
