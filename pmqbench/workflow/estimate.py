@@ -102,6 +102,11 @@ class Estimate:
         return sum(job.work.download_mb for job in self.jobs.values())
 
     @property
+    def data_sets(self) -> int:
+        """Data sets from the hub, whose sizes only the hub knows."""
+        return sum(task.has_data and task.data_source().downloads for task in self.suite.tasks)
+
+    @property
     def devices(self) -> bool:
         """Whether jobs ask for devices."""
         return any(self.resources.devices(job.work) for job in self.jobs.values())
