@@ -2,7 +2,8 @@
 
 E-PMQ and distillation on models of the suites' real shapes (`--model`): in one process with all threads, in one with those
 that each of several has, in `--processes` that share them. Times are of the work alone: not of imports, reading and
-start. Ratios of one call compare; seconds of two calls on a shared machine do not.
+start. Ratios of one call compare; seconds of two calls on a shared machine do not. Where others keep the machine busy, core
+seconds tell more: of the busiest process, they are what the work would take alone.
 
     python -m benchmarks.distributed                                       # a block of B/32, 4 experts, 64 samples each
     python -m benchmarks.distributed --model vit-l-14 --experts 8 --samples 256 --blocks 24 --processes 4 --threads 32
@@ -41,7 +42,7 @@ def calibrate(job: Any, world: World) -> None:
     model, given, calibration = _parts(job, world)
 
     def work() -> None:
-        quantize_model(model, Epmq(), calibration, given, False, None, world)
+        quantize_model(model, Epmq(), calibration, given, None, world)
 
     _time(job, world, work)
 
@@ -54,11 +55,11 @@ def distil(job: Any, world: World) -> None:
     from pmqbench.refinement.methods.distill import Distill
 
     model, given, calibration = _parts(job, world)
-    codes = quantize_model(model, Rtn(), {}, {}, progress=False).codes
+    codes = quantize_model(model, Rtn(), {}, {}).codes
     method = Distill(steps=job.params.plan["steps"], batch_size=job.params.plan["batch"], evaluations=1)
 
     def work() -> None:
-        refine(model, codes, method, calibration, given, seed=0, state=None, identity="", progress=False, world=world)
+        refine(model, codes, method, calibration, given, seed=0, state=None, identity="", world=world)
 
     _time(job, world, work)
 
@@ -75,14 +76,18 @@ def _parts(job: Any, world: World) -> tuple[Any, dict[str, Any], dict[str, Any]]
 
 
 def _time(job: Any, world: World, work: Any) -> None:
-    """Seconds from where all processes begin, and the peaks of their memory, into the plan's file."""
+    """Seconds from where all processes begin, each one's core seconds and peak of memory, into the plan's file."""
     world.all_of([None])
-    began = time.perf_counter()
+    began, cores = time.perf_counter(), time.process_time()
     work()
     synchronise()
-    seconds, peaks = time.perf_counter() - began, world.all_of([peak_memory_mb()])
+    seconds, cores, peaks = (
+        time.perf_counter() - began,
+        world.all_of([time.process_time() - cores]),
+        world.all_of([peak_memory_mb()]),
+    )
     if world.is_main:
-        write_json(job.params.plan["figures"], {"seconds": seconds, "mb": peaks})
+        write_json(job.params.plan["figures"], {"seconds": seconds, "cores": cores, "mb": peaks})
 
 
 def main() -> None:
@@ -121,8 +126,11 @@ def main() -> None:
                 subprocess.run([sys.executable, "-m", "benchmarks.distributed", "--worker", worker], check=True)
                 figures = read_json(f"{folder}/figures")
                 taken[processes, threads] = figures["seconds"]
-                memory = ", ".join(f"{mb / 1000:.2f}" for mb in figures["mb"])
-                sys.stdout.write(f"{work}: {processes} processes, {threads} threads: {figures['seconds']:.1f} s, {memory} GB\n")
+                busy = [
+                    f"{cores:.1f} core s, {mb / 1000:.2f} GB" for cores, mb in zip(figures["cores"], figures["mb"], strict=True)
+                ]
+                what = f"{work}: {processes} processes, {threads} threads: {figures['seconds']:.1f} s"
+                sys.stdout.write(f"{what} ({'; '.join(busy)})\n")
             several = taken[options.processes, options.threads]
             sys.stdout.write(
                 f"  {options.processes} processes are {taken[1, options.threads] / several:.2f} times as fast as one with "
@@ -136,7 +144,9 @@ def run(asked: dict[str, Any]) -> None:
     from benchmarks import distributed  # by its name, under which the other processes find its functions
     from pmqbench.processes import run_spread
 
-    job = SimpleNamespace(params=SimpleNamespace(plan=asked["plan"], code=""), output=[], threads=asked["threads"])
+    job = SimpleNamespace(
+        params=SimpleNamespace(plan=asked["plan"], code=""), output=[], threads=asked["threads"], resources={}
+    )
     run_spread(getattr(distributed, asked["work"]), job)
 
 

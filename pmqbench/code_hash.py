@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(__file__).parent.name
 
 PLUMBING = {
+    "devices": "says which of a machine's GPUs a job has, and no more",
     "costs": "tells of numbers and changes none",
     "errors": "classes and wording of messages",
     "files": "writes files whole or not at all; another hash in it names other folders, which shows by itself",

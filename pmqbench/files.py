@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -48,6 +49,12 @@ def write_text(path: str | Path, text: str) -> None:
     """Writes UTF-8 text whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def copy_file(source: str | Path, target: str | Path) -> None:
+    """Copies a file's content whole or not at all."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def write_json(path: str | Path, value: Any) -> None:

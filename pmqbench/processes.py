@@ -28,8 +28,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from pmqbench import errors
+from pmqbench.devices import VISIBLE, take_devices, visible
 from pmqbench.distributed import ALONE, World
-from pmqbench.errors import ConfigError, PMQError
+from pmqbench.errors import PMQError
 from pmqbench.exhausted import explained, more_memory
 from pmqbench.files import read_json, write_json
 from pmqbench.jobs import show_warnings
@@ -61,7 +62,7 @@ def run_spread(work: Work, job: Any) -> None:
         job: with a plan of JSON values that has "processes".
 
     Raises:
-        ConfigError: the job has fewer GPUs than processes.
+        ConfigError: the job sees some GPUs, but fewer than processes.
         PMQError: as `work`, in whichever process; ProcessError where one died or left nothing but a traceback.
     """
     size = job.params.plan["processes"]
@@ -73,50 +74,49 @@ def run_spread(work: Work, job: Any) -> None:
         "output": list(map(str, job.output)),
         "threads": max(1, job.threads // size),
     }
-    devices = _devices(size)
+    devices = _devices(size) if job.resources.get("gpu", 1) else []
+    share["gpu"] = int(bool(devices))
     with TemporaryDirectory(prefix="pmqbench-") as folder:
         write_json(Path(folder, "request.json"), {"work": [work.__module__, work.__name__], "share": share, "size": size})
         team = _Team(Path(folder), [_start(Path(folder), rank, devices) for rank in range(1, size)])
+        if devices:
+            os.environ[VISIBLE] = devices[0]
         return team.lead(work, _job(share))
 
 
 def _devices(size: int) -> list[str]:
-    """The GPUs that the processes see, as the driver names them; [] on a machine without."""
+    """As many GPUs as processes, which are the job's from now on; [] on a machine without."""
     import torch
 
-    if not torch.cuda.is_available():
-        return []
     count = torch.cuda.device_count()
-    if count < size:
-        what, remedy = f"{size} processes need as many GPUs, and the job has {count}.", "Give jobs more GPUs, or lower it."
-        raise ConfigError(what, where="processes", remedy=remedy)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else list(map(str, range(count)))
+    if not count:
+        return []
+    take_devices(size, visible(count))
+    return os.environ[VISIBLE].split(",")
 
 
 def _start(folder: Path, rank: int, devices: list[str]) -> subprocess.Popen:
     """A process that runs `main` with this one's packages, beside it; it sees its own GPU alone."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     if devices:
-        environment["CUDA_VISIBLE_DEVICES"] = devices[rank]
+        environment[VISIBLE] = devices[rank]
     command = [sys.executable, "-P", "-m", "pmqbench.processes", str(folder), str(rank)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
 
 
 def _job(share: dict[str, Any]) -> SimpleNamespace:
     params = SimpleNamespace(plan=share["plan"], code=share["code"])
-    return SimpleNamespace(params=params, output=share["output"], threads=share["threads"])
+    return SimpleNamespace(params=params, output=share["output"], threads=share["threads"], resources={"gpu": share["gpu"]})
 
 
-def _join(world: World, folder: Path) -> None:
+def _join(world: World, folder: Path, gpus: bool) -> None:
     """Connects the processes, all of which must have started."""
-    import torch
     import torch.distributed as dist
 
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     for library in ("GLOO", "NCCL"):
         os.environ.setdefault(f"{library}_SOCKET_IFNAME", loopback)
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     store = dist.FileStore(str(folder / "meeting"), world.size)
     dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=WAIT)
 
@@ -148,7 +148,7 @@ class _Team:
         threading.Thread(target=self._watch, daemon=True).start()
         try:
             self._await_start()
-            _join(world, self.folder)
+            _join(world, self.folder, bool(job.resources["gpu"]))
             work(job, world)
         except PMQError:
             raise
@@ -243,7 +243,7 @@ def main() -> None:
         work = getattr(import_module(module), name)
         (folder / f"ready-{rank}").touch()
         world = World(rank, request["size"])
-        _join(world, folder)
+        _join(world, folder, bool(request["share"]["gpu"]))
         work(_job(request["share"]), world)
     except PMQError as error:
         write_json(_report(folder, rank), _told(error))

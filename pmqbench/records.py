@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from math import hypot
@@ -84,6 +84,17 @@ class Record:
         if self.correct is None:
             raise DataError(f"{self.metric} has no per-example outcomes.", where=f"{self.model}, {self.task}")
         return unpack_outcomes(self.correct, self.n)
+
+
+def folder_of(model: str, results: str | Path = "results") -> Path:
+    """Where a record's model is, by its id: the base among the experts, all else where the id says."""
+    kind, _, name = model.partition("/")
+    return Path(results, "experts" if kind == "base" else kind, name)
+
+
+def tells_of(record: Record, manifest: Mapping[str, Any]) -> bool:
+    """Whether a record was made of the weights that a model's manifest states."""
+    return record.provenance.get("weights") in manifest["files"].values()
 
 
 def mean_of(records: Sequence[Record]) -> tuple[float, tuple[float, float]]:

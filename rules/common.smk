@@ -5,6 +5,7 @@ import sys
 from pmqbench.config import load_checked
 from pmqbench.errors import PMQError
 from pmqbench.submissions.folder import entry_files
+from pmqbench.workflow.clusters import refuse_orphans
 from pmqbench.workflow.hooks import (
     list_failures,
     name_log,
@@ -24,3 +25,7 @@ onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
     name_log(log)
+    try:
+        refuse_orphans()
+    except PMQError as error:
+        sys.exit(f"error: {error}")

@@ -7,6 +7,8 @@ story is in Snakemake's own log file, which is named at the end, and in the jobs
 from __future__ import annotations
 
 import logging
+import threading
+import time
 
 from rich.console import Console
 from snakemake_interface_logger_plugins.base import LogHandlerBase
@@ -24,6 +26,10 @@ SUPERFLUOUS = ("Exiting because a job execution failed", "WorkflowError:\nAt lea
 """Beginnings of errors that say no more than that list."""
 
 
+SILENCE = 300.0
+"""Seconds without a line, after which jobs that run for longer than that are listed with how far they are."""
+
+
 class LogHandler(LogHandlerBase):
     """Shows a run's events, which Snakemake hands over one after the other from a thread of their own."""
 
@@ -38,6 +44,7 @@ class LogHandler(LogHandlerBase):
         self.run = Run()
         self.bars = Bars()
         self.console = Console(stderr=not self.common_settings.stdout, no_color=self.common_settings.nocolor)
+        self.said, self.closed = time.time(), threading.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Shows what an event means for the user, if anything; one that cannot be shown must not end a run."""
@@ -54,7 +61,9 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_INFO and not self.common_settings.dryrun:
             if not self.run.running and self.console.is_terminal:
                 self.bars.start(self.console)
-            job = Job(record.rule_name, tuple(map(str, record.wildcards.values())), record.created)
+            if not self.run.running and not self.run.done:
+                threading.Thread(target=self.watch, daemon=True).start()
+            job = Job(record.rule_name, tuple(map(str, record.wildcards.values())), record.created, tuple(map(str, record.log)))
             self.run.start(record.jobid, job)
         elif event == LogEvent.JOB_FINISHED and not self.common_settings.dryrun:
             self.say(self.run.finish(record.job_id, record.created))
@@ -85,9 +94,19 @@ class LogHandler(LogHandlerBase):
 
     def say(self, text: str, style: str | None = None) -> None:
         """Prints a line, whole: whoever reads a file or a pipe has no 80 columns."""
+        self.said = time.time()
         self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def watch(self) -> None:
+        """Tells of jobs that run long, whenever nothing else was said for a while."""
+        while not self.closed.wait(max(1.0, self.said + SILENCE - time.time())):
+            if time.time() - self.said >= SILENCE:
+                for line in self.run.long_running(time.time(), SILENCE):
+                    self.say(f"still at work: {line}")
+                self.said = time.time()
 
     def close(self) -> None:
         """Gives the terminal back."""
+        self.closed.set()
         self.bars.stop()
         super().close()

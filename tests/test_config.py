@@ -206,10 +206,12 @@ def test_parsing_a_config_imports_no_torch():
 
 def test_conda_environment_equals_the_lock():
     import re
+    import tomllib
 
     pins = re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     lock = dict(reversed(pins))  # of two pins of a package, the first is for Python 3.11, the environment's
-    direct = re.findall(r'^  "([A-Za-z0-9_-]+)[<>=]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    direct = [re.match(r"[A-Za-z0-9_-]+", requirement)[0] for requirement in needed]
     (pip,) = [part["pip"] for part in read_config(ROOT / "envs" / "pmqbench.yaml")["dependencies"] if isinstance(part, dict)]
     assert dict(line.split("==") for line in pip) == {name.replace("_", "-"): lock[name.replace("_", "-")] for name in direct}
 

@@ -3,6 +3,7 @@
 import os
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 
 from pmqbench.errors import DataError
 from pmqbench.integrity import read_manifest, read_sealed, save_sealed_tensors, verify, write_manifest, write_sealed
-from pmqbench.reporting.collect import read_table, write_table
+from pmqbench.reporting.collect import read_table, refuse_outdated, write_table
 from pmqbench.tasks.splits import drawn_images, save_split
 from tests.job_runs import fail_as_job
+from tests.test_costs import RECORD
 
 
 @pytest.fixture
@@ -119,3 +121,14 @@ def test_a_flipped_bit_of_a_table_is_found(tmp_path):
     flip(tmp_path / "records.parquet", 900)
     with pytest.raises(DataError, match=r"records\.parquet: cannot be read"):
         read_table(tmp_path / "records.parquet")
+
+
+def test_a_record_of_other_weights_is_not_collected(artefact, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    artefact.parent.parent.joinpath("results").mkdir()
+    artefact.parent.rename("results/merged")
+    weights = read_manifest("results/merged/ta-1")["files"]["model.safetensors"]
+    record = replace(RECORD, model="merged/ta-1", provenance={"weights": weights})
+    refuse_outdated([record], ["r.json"])
+    with pytest.raises(DataError, match=r"r\.json: it tells of other weights than results/merged/ta-1 has by now"):
+        refuse_outdated([replace(record, provenance={"weights": "0"})], ["r.json"])

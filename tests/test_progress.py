@@ -71,3 +71,14 @@ def test_the_last_line_has_no_time_left():
 )
 def test_durations(seconds, said):
     assert duration(seconds) == said
+
+
+def test_a_long_job_is_shown_with_what_its_log_last_said(tmp_path):
+    log = tmp_path / "job.log"
+    run = run_of(refine=2, merge=1)
+    run.start(1, Job("refine", ("ta",), 0.0, (str(log),)))
+    run.start(2, Job("merge", ("ties",), 550.0))
+    assert run.long_running(600.0, 300) == ["refine ta (10 min)"]
+    lines = [f"steps {done} of 1000: {done // 10}% done, 7 min left; 10 min so far, 2.0 GB of memory" for done in (500, 600)]
+    log.write_text("".join(f"2026-11-26 16:40:07,137 INFO pmqbench.heartbeat: {line}\n" for line in lines))
+    assert run.long_running(600.0, 300) == ["refine ta (10 min): steps 600 of 1000: 60% done, 7 min left"]

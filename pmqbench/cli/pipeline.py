@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
@@ -50,6 +50,7 @@ class Job:
     input: Namedlist
     output: Namedlist
     threads: int
+    resources: Namedlist = field(default_factory=Namedlist)
 
 
 class Pipeline:

@@ -6,7 +6,6 @@ An expert is admitted to a suite if it is like the base in all that `contract.py
 from __future__ import annotations
 
 import os
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pmqbench.checkpoints import Checkpoint, check_same_layout, save_checkpoint
 from pmqbench.errors import DataError
 from pmqbench.families import contract
-from pmqbench.files import atomic_path, read_json
+from pmqbench.files import atomic_path, copy_file, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -137,7 +136,7 @@ class ModelFiles(ABC):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(folder / self.weights_file, tensors, {"format": "pt", **metadata})
-        shutil.copyfile(Path(config_from) / self.config_file, folder / self.config_file)
+        copy_file(Path(config_from) / self.config_file, folder / self.config_file)
 
     def admit(self, expert: Path, base: Path, label: str) -> None:
         """Makes what was brought into the folder `expert` an expert of the `base`'s suite.
@@ -151,8 +150,7 @@ class ModelFiles(ABC):
         """
         for name in self.side_files:
             if not (expert / name).exists():
-                with atomic_path(expert / name) as temporary:
-                    shutil.copyfile(base / name, temporary)
+                copy_file(base / name, expert / name)
         self.check_like(expert, base, label)
         contract.warn_of_task_vector(self.checkpoint(expert, label), self.checkpoint(base, "base"))
 

@@ -7,7 +7,6 @@ The projection and the text tower are the base's, for every model of a suite. op
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pmqbench.families.base import FAMILIES
 from pmqbench.families.files import Deployed, ModelFiles, read_object
 from pmqbench.families.open_clip_config import CONFIG, vision_config
 from pmqbench.families.vision_config import VisionConfig, deployed_tower, text_parameters, tower_names, warn_of_resizing
+from pmqbench.files import copy_file
 
 if TYPE_CHECKING:
     import open_clip
@@ -90,7 +90,7 @@ class OpenClip(ModelFiles):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(folder / WEIGHTS, pack(tensors), metadata)
-        shutil.copyfile(Path(config_from) / CONFIG, folder / CONFIG)
+        copy_file(Path(config_from) / CONFIG, folder / CONFIG)
 
     def build(self, folder: Path, label: str = "") -> VisionTower:
         """The tower with the config's own pixel normalisation."""

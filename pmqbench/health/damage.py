@@ -11,13 +11,11 @@ from pmqbench.errors import DataError
 from pmqbench.health.findings import Finding
 from pmqbench.heartbeat import each
 from pmqbench.integrity import CHOICE, MANIFEST, read_manifest, read_sealed, verify, verify_tensors
-from pmqbench.records import Record, read_record
+from pmqbench.records import folder_of, read_record, tells_of
 
 MODELS = ("experts", "merged", "quantized")
 RECORDS = "evaluations"
 REMOVE = "The next run makes them again: pmqbench doctor --remove"
-FOLDER_OF = {"base": "experts"}
-"""Where the models of a kind of record are, if not in the folder of the same name."""
 
 
 def artefacts(results: Path) -> list[Path]:
@@ -107,12 +105,12 @@ def record_findings(results: Path) -> Iterator[Finding]:
         except DataError as error:
             damaged.append((f"{error.where}: {error.what}", (path,)))
             continue
-        folder = model_folder(results, path)
+        folder = folder_of(record.model, results)
         if folder not in manifests:
             manifests[folder] = _manifest(folder)
         if manifests[folder] is None:
             gone[folder] += 1
-        elif not _tells_of(record, manifests[folder]):
+        elif not tells_of(record, manifests[folder]):
             other.append((f"{path}: {folder} has other weights by now", (path,)))
     if damaged:
         yield Finding("damaged records", *_told(damaged, REMOVE))
@@ -124,19 +122,9 @@ def record_findings(results: Path) -> Iterator[Finding]:
         yield Finding("records alone", things, way_out, harmful=False)
 
 
-def model_folder(results: Path, record: Path) -> Path:
-    """Where the model of a record is."""
-    kind, *rest = record.parent.relative_to(results / RECORDS).parts
-    return results.joinpath(FOLDER_OF.get(kind, kind), *rest)
-
-
 def _manifest(folder: Path) -> Mapping[str, Any] | None:
     """A model's manifest; None if the model is gone or damaged, which is a finding of its own."""
     try:
         return read_manifest(folder) if (folder / MANIFEST).is_file() else None
     except DataError:
         return None
-
-
-def _tells_of(record: Record, manifest: Mapping[str, Any]) -> bool:
-    return record.provenance.get("weights") in manifest["files"].values()

@@ -8,7 +8,6 @@ puts a config beside them.
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any
 from safetensors import safe_open
 
 from pmqbench.families.files import Deployed
-from pmqbench.files import atomic_path, write_json, write_text
+from pmqbench.files import copy_file, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -111,5 +110,4 @@ def export_model(folder: Path, packed: Path, deployed: Deployed, options: Mappin
         write_text(folder / name, content)
     write_json(folder / CONFIG, config)
     write_text(folder / CARD, card)
-    with atomic_path(folder / WEIGHTS) as temporary:
-        shutil.copyfile(packed, temporary)
+    copy_file(packed, folder / WEIGHTS)

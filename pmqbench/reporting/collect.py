@@ -16,7 +16,8 @@ import pandas as pd
 from pmqbench.errors import DataError
 from pmqbench.evaluation.guard import Named, check_records
 from pmqbench.files import atomic_path, read_json
-from pmqbench.records import KINDS, Record, read_record
+from pmqbench.integrity import AGAIN, MANIFEST, read_manifest
+from pmqbench.records import KINDS, Record, folder_of, read_record, tells_of
 
 DTYPES = {
     "suite": "str",
@@ -63,13 +64,26 @@ def collect(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         bytes. A model with two names has rows under both.
 
     Raises:
-        DataError: a foreign record, a row whose names do not fit the record's kind, or records that cannot all be right
-            (`evaluation/guard.py`).
+        DataError: a foreign or outdated record, a row whose names do not fit the record's kind, or records that cannot all be
+            right (`evaluation/guard.py`).
     """
     records = [read_record(row["path"]) for row in rows]
+    refuse_outdated(records, [row["path"] for row in rows])
     table = [row_of(suite, record, row) for record, row in zip(records, rows, strict=True)]
     check_records(Named(record, row["merge"], row["bits"]) for record, row in zip(records, rows, strict=True))
     return pd.DataFrame(table, columns=list(DTYPES)).astype(DTYPES)
+
+
+def refuse_outdated(records: Sequence[Record], paths: Sequence[str]) -> None:
+    """Raises DataError for a record of other weights than its model has, where the model is there."""
+    manifests: dict[Path, dict[str, Any]] = {}
+    for record, path in zip(records, paths, strict=True):
+        folder = folder_of(record.model)
+        if folder not in manifests and (folder / MANIFEST).is_file():
+            manifests[folder] = read_manifest(folder)
+        if folder in manifests and not tells_of(record, manifests[folder]):
+            what = f"it tells of other weights than {folder} has by now."
+            raise DataError(what, where=path, remedy=f"Delete it, {AGAIN}")
 
 
 def row_of(suite: str, record: Record, row: Mapping[str, Any]) -> dict[str, Any]:

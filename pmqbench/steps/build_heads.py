@@ -12,7 +12,7 @@ from pmqbench.torch_setup import start_torch
 
 def main(job: Any) -> None:
     """Encodes tasks' prompts with the base: their zero-shot heads."""
-    start_torch(job.threads)
+    start_torch(job.threads, gpus=0)
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     for (classnames, templates), path in zip(plan["prompts"], job.output, strict=True):

@@ -25,7 +25,7 @@ def main(job: Any) -> None:
 
 def merge_calibrated(job: Any, world: World) -> None:
     """A process's part of it."""
-    started, device = time.perf_counter(), start_torch(job.threads)
+    started, device = time.perf_counter(), start_torch(job.threads, job.resources.get("gpu", 1))
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     method = merger_of(plan["recipe"])

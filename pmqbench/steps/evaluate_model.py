@@ -20,7 +20,7 @@ from pmqbench.torch_setup import start_torch
 
 def main(job: Any) -> None:
     """Evaluates models on tasks: one record per model and task."""
-    device = start_torch(job.threads)
+    device = start_torch(job.threads, job.resources.get("gpu", 1))
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     protocol = PROTOCOLS.get(family.protocol)()

@@ -16,7 +16,7 @@ from pmqbench.torch_setup import start_torch
 def main(job: Any) -> None:
     """Brings the base model into results/experts/<id>/."""
     started = time.perf_counter()
-    start_torch(job.threads)
+    start_torch(job.threads, gpus=0)
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     folder = Path(plan["folder"])

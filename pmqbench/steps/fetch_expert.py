@@ -16,7 +16,7 @@ from pmqbench.torch_setup import start_torch
 def main(job: Any) -> None:
     """Brings one task's expert into results/experts/<id>/."""
     started = time.perf_counter()
-    start_torch(job.threads)
+    start_torch(job.threads, gpus=0)
     plan = job.params.plan
     family, task = FAMILIES.get(plan["family"])(), task_of(plan["task"])
     folder, base = Path(plan["folder"]), Path(plan["base"])

@@ -18,7 +18,7 @@ from pmqbench.torch_setup import start_torch
 def main(job: Any) -> None:
     """Merges base and experts by one recipe."""
     started = time.perf_counter()
-    start_torch(job.threads)
+    start_torch(job.threads, gpus=0)
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     recipe, costs = dict(plan["recipe"]), Costs()

@@ -29,7 +29,7 @@ def main(job: Any) -> None:
 
 def tune(job: Any, world: World) -> None:
     """A process's part of it."""
-    device = start_torch(job.threads)
+    device = start_torch(job.threads, job.resources.get("gpu", 1))
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     merged, experts = Path(plan["merged"]), experts_of(family, plan, device)

@@ -19,7 +19,7 @@ from pmqbench.tuning import choose
 
 def main(job: Any) -> None:
     """Chooses a merge's scaling on the validation splits of all tasks."""
-    started, device = time.perf_counter(), start_torch(job.threads)
+    started, device = time.perf_counter(), start_torch(job.threads, job.resources.get("gpu", 1))
     plan = job.params.plan
     family = FAMILIES.get(plan["family"])()
     base = Path(plan["base"])

@@ -92,7 +92,7 @@ def _killed(rule: str, lines: Sequence[str]) -> str:
         return f"killed{where} without a word{memory}: for memory perhaps, or by a time limit. {more_memory(rule, asked)}"
     if now > before:
         return f"killed by the system because memory ran out{memory}. {more_memory(rule, asked)}"
-    return f"killed from outside{memory}, and not for memory: by a person, or by a limit of its scheduler. Run again."
+    return f"killed from outside, and not for memory{memory}: by a person, or by a limit of its scheduler. Run again."
 
 
 def _full(log: str) -> str:

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+POSITION = re.compile(r" INFO pmqbench\.heartbeat: (\w+ \d+ of [^;\n]*);")
+"""A line of pmqbench/heartbeat.py in a job's log."""
+TAIL = 4096  # bytes of a log that are looked at
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that runs: its rule, its wildcards' values, and when it began."""
+    """A job that runs: its rule, its wildcards' values, when it began, and its log files."""
 
     rule: str
     wildcards: Sequence[str]
     began: float
+    logs: Sequence[str] = ()
 
     @property
     def name(self) -> str:
         """Rule and wildcards' values: 'merge_experts ties-1f0c22aa'."""
         return " ".join((self.rule, *self.wildcards))
+
+    def position(self) -> str:
+        """What it last wrote of how far it is: 'layers 31 of 72: 43% done, 8 min left'; '' if it has not."""
+        for log in map(Path, self.logs):
+            if log.is_file():
+                with open(log, "rb") as file:
+                    file.seek(max(0, log.stat().st_size - TAIL))
+                    if found := POSITION.findall(file.read().decode(errors="replace")):
+                        return found[-1]
+        return ""
 
 
 @dataclass
@@ -69,6 +86,11 @@ class Run:
         job = self.running.pop(jobid)
         self.failed[jobid] = job.rule
         return f"FAILED {job.name} ({duration(now - job.began)})"
+
+    def long_running(self, now: float, seconds: float) -> list[str]:
+        """A line for each job that has been running for so long, with how far it is."""
+        long = [job for job in [*self.running.values()] if now - job.began >= seconds]
+        return [": ".join(filter(None, (f"{job.name} ({duration(now - job.began)})", job.position()))) for job in long]
 
     def seconds_left(self, now: float) -> float | None:
         """Estimate for the jobs that are left; None before one has finished.

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel")
 CONF = Path("/etc/slurm/slurm.conf")
 """Where srun looks: the executor plugin strips SLURM_CONF from the environment of its job steps."""
-MEMORY_MB = 6000
+MEMORY_MB = 12000
 SETTINGS = """
 ClusterName=pmqbench
 SlurmctldHost=localhost(127.0.0.1)
@@ -24,8 +25,8 @@ SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
-SlurmctldPort=16817
-SlurmdPort=16818
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -80,15 +81,15 @@ class Slurm:
         folder.chmod(0o755)  # munged's socket must be within everyone's reach
         for part in ("state", "spool"):
             (folder / part).mkdir()
-        (folder / "slurm.conf").write_text(SETTINGS.format(folder=folder, cores=cores, memory=MEMORY_MB))
+        (folder / "slurm.conf").write_text(SETTINGS.format(folder=folder, cores=cores, memory=MEMORY_MB, ports=free_ports()))
         (folder / "gres.conf").write_text("NodeName=here Name=gpu File=/dev/null\n")
         key = folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
-        CONF.parent.mkdir(exist_ok=True)
-        CONF.symlink_to(folder / "slurm.conf")
         slurm = cls(folder)
         try:
+            CONF.parent.mkdir(exist_ok=True)
+            CONF.symlink_to(folder / "slurm.conf")
             paths = {"socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log", "seed-file": "munged.seed"}
             munge = [f"--{option}={folder / name}" for option, name in paths.items()]
             slurm.run("munged", f"--key-file={key}", *munge)
@@ -124,7 +125,7 @@ class Slurm:
         return self.run("squeue", "-h", "-o", "%i").split()
 
     def jobs(self) -> list[Mapping[str, str]]:
-        """What Slurm noted of each job that has ended, in the order of their ends: JobId, JobState, TimeLimit, StartTime..."""
+        """What Slurm noted of each job that has ended, in that order: JobId, JobState, TimeLimit, StartTime, ..."""
         path = self.folder / "completed.txt"
         lines = path.read_text().splitlines() if path.exists() else []
         return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
@@ -139,6 +140,14 @@ class Slurm:
         if CONF.is_symlink() and CONF.readlink() == self.folder / "slurm.conf":
             CONF.unlink()
         shutil.rmtree(self.folder)
+
+
+def free_ports() -> list[int]:
+    """Two ports that nothing listens at."""
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in (one, other)]
 
 
 def end(pid_file: Path) -> None:

@@ -15,7 +15,9 @@ from pmqbench.errors import NumericalError
 
 def job(processes: int, **plan: Any) -> SimpleNamespace:
     """A job of two threads."""
-    return SimpleNamespace(params=SimpleNamespace(plan={"processes": processes, **plan}, code=""), output=[], threads=2)
+    return SimpleNamespace(
+        params=SimpleNamespace(plan={"processes": processes, **plan}, code=""), output=[], threads=2, resources={}
+    )
 
 
 def fail(job: Any, world: World) -> None:
@@ -23,7 +25,7 @@ def fail(job: Any, world: World) -> None:
     how = job.params.plan["how"]
     if how == "wait":
         Path(job.params.plan["folder"], str(world.rank)).write_text(str(os.getpid()))
-        time.sleep(60 if world.is_main else 0)
+        time.sleep(600 if world.is_main else 0)
     elif world.rank == 1:
         if how == "error":
             raise NumericalError("the inputs hold NaN.", where="task b", remedy="Check them.")
@@ -31,5 +33,5 @@ def fail(job: Any, world: World) -> None:
             raise ZeroDivisionError("nothing to divide by")
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "unnoticed":
-        time.sleep(60)
+        time.sleep(600)
     world.broadcast(None, 1)

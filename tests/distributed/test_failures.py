@@ -42,7 +42,7 @@ def test_a_killed_process_is_told_of():
 
 @pytest.mark.faults
 def test_the_first_process_ends_even_where_it_does_not_notice(tmp_path):
-    done = subprocess.run(command("unnoticed", tmp_path), capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command("unnoticed", tmp_path), capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert "error: process 2 of 2: it died with SIGKILL" in done.stderr
 
@@ -54,7 +54,7 @@ def test_none_outlives_the_first(tmp_path):
     other = int(read_when_there(tmp_path / "1"))
     first.send_signal(signal.SIGKILL)
     first.wait()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while Path(f"/proc/{other}").exists() and time.monotonic() < until:
         time.sleep(0.05)
     assert not Path(f"/proc/{other}").exists()
@@ -65,7 +65,7 @@ def command(how: str, folder: Path) -> list[str]:
 
 
 def read_when_there(path: Path) -> str:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not path.exists() or not path.read_text():
         assert time.monotonic() < until
         time.sleep(0.05)

@@ -35,7 +35,7 @@ def work(tmp_path, monkeypatch):
             write_sealed(made / "tuning.json", {"chosen": {}})
         write_manifest(made, {"code": "0"})
         weights = checksum(made / "model.safetensors")
-        record = replace(RECORD, provenance={**RECORD.provenance, "weights": weights})
+        record = replace(RECORD, model=folder, provenance={**RECORD.provenance, "weights": weights})
         write_record(Path("results/evaluations", folder, "digits-1.json"), record)
     save_sealed_tensors(Path("results/heads/b/digits-1.safetensors"), {"classes": torch.eye(2)})
     return tmp_path

@@ -61,6 +61,20 @@ def out_of_memory(marker: str) -> None:
     raise MemoryError
 
 
+def pause(marker: str) -> None:
+    """Waits until the harness says so, or something ends this job."""
+    while not os.path.exists(f"{marker}.go-on"):
+        time.sleep(0.05)
+
+
+def take_memory(marker: str) -> None:
+    """Takes more and more memory until something ends this job."""
+    taken = []
+    while len(taken) < 100:
+        taken.append(bytearray(os.urandom(1 << 20)) * 100)
+        time.sleep(0.2)
+
+
 def move_to_group(marker: str) -> None:
     """Moves this process into a control group that the harness has made."""
     with open(os.path.join(os.environ["PMQ_TEST_GROUP"], "tasks"), "w") as file:
@@ -74,6 +88,8 @@ ACTIONS = {
     "kill Snakemake": orphaned,
     "fill the disk": fill_the_disk,
     "out of memory": out_of_memory,
+    "pause": pause,
+    "take memory": take_memory,
     "SIGINT to Snakemake": lambda marker: send(signal.SIGINT, suite()),
     "SIGTERM to Snakemake": lambda marker: send(signal.SIGTERM, suite()),
     "SIGINT to all": lambda marker: send(signal.SIGINT, -suite()),
