@@ -163,8 +163,8 @@ class Training:
             return self.note(None)
         own = (sum(float(self.loss(part)) * len(part) for part in parts) / sum(map(len, parts)) for parts in tasks)
         held_out = fmean(self.world.all_of(own))
-        self.world.check_same(self.moving(), f"distillation, step {self.step}")
         self.note(held_out)
+        self.world.check_same(self.moving(), f"distillation, step {self.step}")
         self.stale += 1
         if self.best is None or held_out < self.best[0]:
             self.best = (held_out, [parameter.detach().clone() for parameter in self.moving()])
