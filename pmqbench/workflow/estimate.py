@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from pmqbench.families.sizes import ModelSize
 from pmqbench.recipes import Suite
 from pmqbench.workflow.jobs import Job, Jobs, Key
 from pmqbench.workflow.layout import Layout
@@ -85,6 +86,11 @@ class Estimate:
         return max(busy, self.chain_hours)
 
     @property
+    def model(self) -> ModelSize:
+        """The model's size."""
+        return self.resources.formulas.sizes.model
+
+    @property
     def download_mb(self) -> float:
         """Models from the hub."""
         return sum(job.work.download_mb for job in self.jobs.values())
@@ -92,15 +98,15 @@ class Estimate:
     @property
     def devices(self) -> bool:
         """Whether jobs ask for devices."""
-        return any(self._resources.devices(job.work) for job in self.jobs.values())
+        return any(self.resources.devices(job.work) for job in self.jobs.values())
 
     @property
     def notes(self) -> list[str]:
         """What the figures rest on."""
         found = ["Times are those of idle cores like the measured ones, without waiting for downloads: docs/scaling.md."]
-        if self._resources.formulas.sizes.assumed:
+        if self.resources.formulas.sizes.assumed:
             found.append("Nothing is known of the model before it is there: it counts as a ViT-L/14.")
-        guessed = self._resources.formulas.sizes.guessed
+        guessed = self.resources.formulas.sizes.guessed
         if guessed:
             found.append(f"The number of test examples is not known of {', '.join(guessed)}: 10,000 each.")
         if self.devices:
@@ -113,7 +119,8 @@ class Estimate:
         return Jobs(Layout(self.suite), lambda path: None)
 
     @property
-    def _resources(self) -> JobResources:
+    def resources(self) -> JobResources:
+        """What jobs ask for."""
         return self._jobs.resources
 
     def _threads(self, work: Work) -> int:
@@ -129,8 +136,8 @@ class Estimate:
             rule,
             len(works),
             sum(work.core_seconds for work in works) / 3600,
-            sum(work.device_seconds for work in works if self._resources.devices(work)) / 3600,
+            sum(work.device_seconds for work in works if self.resources.devices(work)) / 3600,
             max(map(self._hours, works)),
-            max(map(self._resources.asked_mb, works)),
+            max(map(self.resources.asked_mb, works)),
             sum(work.disk_mb for work in works),
         )

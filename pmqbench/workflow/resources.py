@@ -27,6 +27,8 @@ ROOM_FOR_TIME = 4.0
 LEAST_MINUTES = 10
 DEVICE_MB = 3000
 """Host memory of CUDA's libraries; not measured."""
+SNAKEMAKE_MB = 500
+"""Of the two Snakemakes, 220 MB each, that a cluster's job runs in and its scheduler counts."""
 Asked = Callable[..., int]
 WorkOf = Callable[[Any], Work]
 
@@ -200,7 +202,7 @@ class JobResources:
 
     def asked_mb(self, work: Work) -> int:
         """Memory that a job asks for at first."""
-        return _rounded(ROOM_FOR_MEMORY * work.memory_mb + DEVICE_MB * self.devices(work), 100)
+        return _rounded(ROOM_FOR_MEMORY * work.memory_mb + DEVICE_MB * self.devices(work) + SNAKEMAKE_MB, 100)
 
     def devices(self, work: Work) -> int:
         """None for the small models of batched jobs, which lose more than they gain; else one for each process at least."""
