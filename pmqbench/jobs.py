@@ -21,6 +21,7 @@ from pmqbench.integrity import TENSORS, checksum, verify
 from pmqbench.integrity import write_manifest as write_sealed_manifest
 from pmqbench.machine import kills_for_memory
 from pmqbench.provenance import peak_memory_mb, provenance
+from pmqbench.storage import link_results
 
 if TYPE_CHECKING:
     from pmqbench.distributed import World
@@ -124,6 +125,7 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
         logger.info(BEGAN, platform.node(), snakemake.threads, asked_mb or "no", kills_for_memory())
         started = time.perf_counter()
         stop_at_signals()
+        link_results([*snakemake.input, *snakemake.output])
         with heartbeat():
             verify(read_whole(snakemake), snakemake.threads)
             main(snakemake)

@@ -13,7 +13,7 @@ from pmqbench.integrity import verify
 from tests.faults.conftest import copy_of
 from tests.faults.suite import CONFIG, TARGETS, same
 
-STAGES = {  # rule: its script, and the file, counted from 1, that it is disturbed at
+STAGES = {  # a rule: its script, and the file, counted from 1, that it is disturbed at
     "prepare_task": ("prepare_task", 2),
     "fetch_base": ("fetch_base", 2),
     "build_heads": ("build_heads", 2),
@@ -27,7 +27,7 @@ STAGES = {  # rule: its script, and the file, counted from 1, that it is disturb
     "tune_quantizer": ("tune_quantizer", 1),
     "calibrate_seeds": ("quantize_model", 3),
     "refine_model": ("refine_model", 4),
-    "evaluate_merge": ("evaluate_model", 2),
+    "evaluate_model": ("evaluate_model", 1),
     "collect_records": ("collect_records", 2),
     "collect_warnings": ("collect_warnings", 1),
     "rank_models": ("rank_models", 2),
@@ -36,6 +36,10 @@ STAGES = {  # rule: its script, and the file, counted from 1, that it is disturb
     "track_runs": ("track_runs", 2),
     "join_leaderboards": ("join_leaderboards", 2),
     "export_model": ("export_model", 2),
+}
+TOGETHER = {  # rules that a stage's jobs may be of, as more or less of them is done
+    "calibrate_seeds": ("calibrate_seeds", "calibrate_model"),
+    "evaluate_model": ("collect_records",),
 }
 
 
@@ -50,8 +54,8 @@ def pestered(small, tmp_path_factory, small_disk):
 
 
 def until(rule):
-    """Arguments that run no further than a rule."""
-    return (*CONFIG, "--until", rule, "--", *TARGETS)
+    """Arguments that run no further than a stage."""
+    return (*CONFIG, "--until", *TOGETHER.get(rule, (rule,)), "--", *TARGETS)
 
 
 def fill_the_disk(project, rule):

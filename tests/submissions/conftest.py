@@ -69,7 +69,21 @@ def record_of(model, task):
     error = float(np.sqrt(value * (1 - value) / N))
     packed = pack_outcomes(correct)
     return Record(
-        model.id, model.kind, task, model.seed, "accuracy", value, N, error, 1.0, packed, size, 0.1, 9.0, made, costs
+        model.id,
+        model.kind,
+        task,
+        model.seed,
+        "accuracy",
+        value,
+        N,
+        error,
+        1.0,
+        packed,
+        size,
+        0.1,
+        9.0,
+        made | {"tensors": model.id},
+        costs,
     ), made
 
 

@@ -41,7 +41,7 @@ class Project:
         self.variables: dict[str, str] = {}
         self.user: int | None = None
 
-    def snakemake(self, *arguments: str, code: int | None = 0, timeout: int = 600) -> str:
+    def snakemake(self, *arguments: str, code: int | None = 0, timeout: int = 1800) -> str:
         """Runs Snakemake in the working folder; returns its output. `code` None accepts any exit status."""
         done = subprocess.run(
             self.command(arguments),

@@ -1,0 +1,84 @@
+"""The code paths of a GPU on a device that is none: nothing is mixed up, and numbers are the CPU's."""
+
+import copy
+
+import pytest
+import torch
+
+from pmqbench.evaluation.protocols.zero_shot import classify
+from pmqbench.quantization.calibrate import quantize_model
+from pmqbench.quantization.methods.epmq import Epmq
+from pmqbench.quantization.methods.gptq import Gptq
+from pmqbench.quantization.methods.mixed import Mixed
+from pmqbench.quantization.methods.qronos import Qronos
+from pmqbench.quantization.problem import Expert
+from pmqbench.refinement.engine import refine
+from pmqbench.refinement.methods.distill import Distill
+from tests.devices.pretended import Elsewhere, pretended
+from tests.refinement.conftest import QUICK
+
+RUNS = {
+    "clip": (Epmq(target_inputs="expert"), Qronos(act_order=True), Mixed(bits=3, probe_samples=2)),
+    "bert": (Gptq(descent_passes=1, refit_scales=True, group_size=8),),
+    "t5": (Epmq(),),
+}
+
+
+def moved(experts, device):
+    return {task: Expert(one.label, one.weights, lambda one=one: one.build().to(device)) for task, one in experts.items()}
+
+
+def test_what_is_mixed_up_is_an_error(monkeypatch):
+    with pretended("cuda", monkeypatch) as device:
+        here, there = torch.ones(3, 3), torch.ones(3, 3).to(device)
+        assert (there @ there).device == device
+        assert float((there * torch.tensor(2.0))[torch.tensor([0])].sum()) == 6
+        for mixed in (lambda: here @ there, lambda: here.add_(there), lambda: torch.where(here > 0, there, there)):
+            with pytest.raises(RuntimeError, match="two devices"):
+                mixed()
+        with pytest.raises(RuntimeError, match="numpy"):
+            there.numpy()
+        layer = torch.nn.Linear(3, 3).to(device)
+        layer.weight.data, layer.bias.data = 0 * there, there[0]
+        assert layer(there).cpu().tolist() == [[1] * 3] * 3
+
+
+@pytest.mark.parametrize(("family", "method"), [(family, method) for family, methods in RUNS.items() for method in methods])
+def test_quantization_runs_there_and_gives_the_same_codes(cases, family, method, monkeypatch):
+    case = cases[family]
+    expected = quantize_model(copy.deepcopy(case.merged), method, case.calibration, case.experts, progress=False)
+    with pretended("cuda", monkeypatch) as device:
+        model = copy.deepcopy(case.merged).to(device)
+        found = quantize_model(model, method, case.calibration, moved(case.experts, device), progress=False)
+    assert not any(isinstance(tensor, Elsewhere) for tensor in found.tensors.values())
+    assert expected.codes.keys() == found.codes.keys()
+    for layer, coded in expected.codes.items():
+        assert torch.equal(coded.codes, found.codes[layer].codes), layer
+        assert torch.equal(found.codes[layer].weight(), found.tensors[f"{layer}.weight"]), layer
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_distillation_runs_there_and_learns_the_same(towers, checkpointing, monkeypatch):
+    options = QUICK | {"steps": 4, "checkpointing": checkpointing}
+    expected = towers.distilled(**options)
+    model, codes = towers.quantized()
+    with pretended("meta", monkeypatch) as device:
+        method, experts = Distill(**options), moved(towers.experts, device)
+        found = refine(
+            model.to(device), codes, method, towers.calibration, experts, seed=0, state=None, identity="", progress=False
+        )
+    # Attention has another kernel there, so sums are taken in another order.
+    for one, other in zip(expected.curve, found.curve, strict=True):
+        assert other["held_out"] == (one["held_out"] and pytest.approx(one["held_out"], rel=1e-4))
+
+
+def test_evaluation_runs_there(towers, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.nn.functional.normalize(torch.randn(5, 32, generator=generator), dim=-1)
+    head = {"classes": classes, "logit_scale": torch.tensor(100.0)}
+    batches = [(images, torch.arange(len(images)) % 5) for images in towers.calibration["a"]]
+    expected = classify(towers.merged, head, batches, "cpu", "test")
+    with pretended("cuda", monkeypatch) as device:
+        found = classify(copy.deepcopy(towers.merged).to(device), head, batches, device, "test")
+    assert torch.equal(found.correct, expected.correct)
+    assert torch.equal(found.loss, expected.loss)
