@@ -176,7 +176,7 @@ def test_records_that_cannot_all_be_right(records, told):
 
 
 def test_equal_numbers_that_are_right():
-    """A choice that is the default, seeds that nothing depends on, a refinement that kept its start, no rounding, no loss, none left."""
+    """A choice that is the default, seeds that nothing depends on, a refinement that kept its start, no rounding, no loss."""
     check_records(
         [
             MERGED,
