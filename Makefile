@@ -84,7 +84,7 @@ test-fuzz: install  ## The property tests of tests/fuzz with 1,000 new inputs ea
 	$(BIN)/python -m pytest -q tests/fuzz --hypothesis-profile=fuzz --hypothesis-show-statistics
 
 test-gpu: install  ## What can only be tested on a CUDA device
-	$(BIN)/python -m pytest -q -m gpu
+	$(BIN)/python -m pytest -q -m gpu tests/gpu
 
 lint: install  ## ruff, snakefmt and snakemake --lint
 	$(BIN)/ruff check .

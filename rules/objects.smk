@@ -24,10 +24,14 @@ EVALUATION = Evaluations(QUANTIZATIONS)
 REPORTS = Reports(LAYOUT)
 TRAINING_SEEDS = TrainingSeeds(LAYOUT)
 SMALL = SUITE.batch_jobs
-# Jobs of a small suite run side by side; those of a large one take all cores of this machine, one after the other. Jobs of a
-# cluster, when they are submitted as when they run, have as many threads as the config says: threads decide rounding.
+# Jobs of a small suite run side by side; those of a large one take all cores of this machine, one after the other, or as many
+# side by side as GPUs are given (--resources gpu=N). Jobs of a cluster, when they are submitted as when they run, have as many
+# threads as the config says: threads decide rounding.
 ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
-LARGE_THREADS = SUITE.job_threads if ON_CLUSTER else max(1, workflow.cores or 1)
+GPUS_HERE = max(1, workflow.global_resources.get("gpu").value or 1)
+LARGE_THREADS = (
+    SUITE.job_threads if ON_CLUSTER else max(1, (workflow.cores or 1) // GPUS_HERE)
+)
 JOB_THREADS = 1 if SMALL else LARGE_THREADS
 # What spreads over processes has a thread for each.
 SPREAD_THREADS = max(JOB_THREADS, SUITE.processes)

@@ -1,6 +1,7 @@
 """The workflow's layout without Snakemake: which files, plans and jobs a suite has."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -227,3 +228,28 @@ def test_the_code_of_a_file_that_cannot_be_read_is_unknown(tmp_path):
     (tmp_path / "manifest.json").write_text('{"code": "abc"}')
     (tmp_path / "record.json").write_text('{"provenance": {"code": "def"}}')
     assert [code_of(str(tmp_path / name)) for name in ("manifest.json", "record.json")] == ["abc", "def"]
+
+
+def test_a_job_s_process_offers_every_rule_whatever_is_there():
+    """It starts Snakemake anew while results are partly there, and is told which rule it is for."""
+    first = quantizations(MINI | {"targets": {}})
+    made = {path: code for quantized in first.calibrated() for path, code in made_of(first, quantized).items()}
+    made |= {
+        f"{model.folder}/manifest.json": first.quantizer_code(model.quantizer)
+        for models in first.layout.quantized.values()
+        for model in models
+    }
+    for model in first.layout.models.values():
+        made |= evaluated(first, model)
+    later = Quantizations(stages(MINI | {"targets": {}}, made))
+    assert later.batches == []
+    assert Evaluations(later).by_merge == {}
+    job = Quantizations(replace(later.stages, in_job=True))
+    assert job.batches == first.batches
+    assert job.tuning_batches == first.tuning_batches
+    assert job.in_one_job == job.one_by_one() == list(first.calibrated())
+    assert set(job.tuned()) == {path for batch in first.tuning_batches for path in batch.paths()}
+    evaluation = Evaluations(job)
+    assert evaluation.by_merge == Evaluations(first).by_merge
+    assert evaluation.in_one_job == list(first.seeded())
+    assert set(evaluation.alone()) == {model.id for model in first.layout.models.values() if model.kind != "expert"}

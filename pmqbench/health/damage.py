@@ -70,23 +70,31 @@ def damage_findings(results: Path, quick: bool) -> Iterator[Finding]:
     checks += [((path,), lambda path=path: read_sealed(path)) for path in sealed]
     checks += [((path,), lambda path=path: verify_tensors(path)) for path in results.glob("heads/*/*.safetensors")]
     checks += [((path,), lambda path=path: check_table(path)) for path in results.glob("suites/*/*.parquet")]
-    found = [(said, files) for files, check in each(checks, "checked") if (said := _said(check))]
+    found = [told for files, check in each(checks, "checked") if (told := _said(files, check))]
     own = [(said, files) for said, files in found if any(path.is_symlink() and not path.exists() for path in files)]
-    rest = [pair for pair in found if pair not in own]
+    unreadable = [pair for pair in found if not pair[1]]
+    rest = [pair for pair in found if pair not in own and pair not in unreadable]
     if own:
         way_out = "Put the files back where they were; or run again with other ones, after pmqbench doctor --remove"
         yield Finding("broken links", *_told(own, way_out))
+    if unreadable:
+        yield Finding(
+            "unreadable",
+            *_told(unreadable, "The system refuses to read them: whose are they (ls -l), is the disk sound (dmesg)?"),
+        )
     if rest:
         yield Finding("damaged", *_told(rest, REMOVE))
 
 
-def _said(check: Callable[[], Any]) -> str:
-    """What is wrong, in a line; '' if nothing is."""
+def _said(files: tuple[Path, ...], check: Callable[[], Any]) -> tuple[str, tuple[Path, ...]] | None:
+    """What is wrong, in a line, and what to delete: nothing of what the system would not read; None if nothing is wrong."""
     try:
         check()
     except DataError as error:
-        return f"{error.where}: {error.what}"
-    return ""
+        return f"{error.where}: {error.what}", files
+    except OSError as error:
+        return f"{error.filename or files[0]}: {error.strerror}", ()
+    return None
 
 
 def _told(found: Iterable[tuple[str, tuple[Path, ...]]], way_out: str) -> tuple[Any, ...]:

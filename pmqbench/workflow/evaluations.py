@@ -130,8 +130,13 @@ class Evaluations:
     def _tasks(self, wildcards: Any) -> list[Task]:
         """The wildcard's task, the expert's own, or all of them where one job does all."""
         if wildcards.get("record"):
-            return [task for task in self.layout.suite.tasks if self.layout.record_name(task) == f"{wildcards.record}.json"]
+            return [self._by_record[wildcards.record]]
         return list(self.layout.suite.tasks)
+
+    @cached_property
+    def _by_record(self) -> dict[str, Task]:
+        """Tasks by the wildcard `record`."""
+        return dict(zip(self.record_stems(), self.layout.suite.tasks, strict=True))
 
     def _batched(self) -> set[str]:
         return self.quantizations.stages.left_out(model.id for models in self.by_merge.values() for model in models)

@@ -14,8 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pmqbench.recipes import Target
 from pmqbench.tasks.definitions import Task
 from pmqbench.workflow.evaluations import Evaluations
+from pmqbench.workflow.layout import Layout
 from pmqbench.workflow.quantizations import Batch, Quantizations
 from pmqbench.workflow.sizes import Sizes
 from pmqbench.workflow.work import Formulas, Work
@@ -27,6 +29,8 @@ ROOM_FOR_TIME = 4.0
 LEAST_MINUTES = 10
 DEVICE_MB = 3000
 """Host memory of CUDA's libraries; not measured."""
+SNAKEMAKE_MB = 500
+"""Of the two Snakemakes, 220 MB each, that a cluster's job runs in and its scheduler counts."""
 Asked = Callable[..., int]
 WorkOf = Callable[[Any], Work]
 
@@ -169,9 +173,13 @@ class JobResources:
         return self.formulas.report(self._records[wildcards.report])
 
     def all_reports_work(self, wildcards: Any) -> Work:
-        """Of what joins all reports, or all training seeds."""
-        seeds = len(self._suite.by_training_seed) * max(self._records.values())
-        return self.formulas.report(sum(self._records.values()) + seeds)
+        """Of what joins all reports."""
+        return self.formulas.report(sum(self._records.values()))
+
+    def training_seeds_work(self, wildcards: Any) -> Work:
+        """Of the comparison of training seeds."""
+        suites = self._suite.by_training_seed.values()
+        return self.formulas.report(sum(records_of(Layout(suite), suite.targets["default"]) for suite in suites))
 
     def export_work(self, wildcards: Any) -> Work:
         """Of an exported model: like a model without data."""
@@ -190,22 +198,24 @@ class JobResources:
     @cached_property
     def _records(self) -> dict[str, int]:
         """Report -> its records."""
-        return {
-            name: sum(len(model.tasks) for model in self._layout.models_of(target))
-            for name, target in self._layout.targets.items()
-        }
+        return {name: records_of(self._layout, target) for name, target in self._layout.targets.items()}
 
     def _tuning(self, recipes: Any) -> Work:
         return self.formulas.tuned_quantizer([(recipe, math.prod(map(len, recipe.tune.values()))) for recipe in recipes])
 
     def asked_mb(self, work: Work) -> int:
         """Memory that a job asks for at first."""
-        return _rounded(ROOM_FOR_MEMORY * work.memory_mb + DEVICE_MB * self.devices(work), 100)
+        return _rounded(ROOM_FOR_MEMORY * work.memory_mb + DEVICE_MB * self.devices(work) + SNAKEMAKE_MB, 100)
 
     def devices(self, work: Work) -> int:
         """None for the small models of batched jobs, which lose more than they gain; else one for each process at least."""
         asked = self._suite.job_gpus if work.on_device and not self._suite.batch_jobs else 0
         return max(asked, work.processes) if asked else 0
+
+
+def records_of(layout: Layout, target: Target) -> int:
+    """Records of a report on a target."""
+    return sum(len(model.tasks) for model in layout.models_of(target))
 
 
 def _rounded(value: float, step: int) -> int:

@@ -103,11 +103,11 @@ class Stages:
         return self.layout.head_files(self.layout.suite.tasks) if self.layout.suite.batch_jobs else [self.head_pattern]
 
     def head_plan(self, wildcards: Any, output: Any) -> Plan:
-        """The prompts of each head, in the order of the outputs."""
+        """The prompts of each head, in the order of the outputs: the wildcard's, or those of all tasks."""
         suite = self.layout.suite
-        made = {self.layout.head_file(task): task for task in suite.tasks}
-        prompts = [made[str(path)].prompts for path in output]
-        return {"family": suite.family, "base": self.layout.base, "prompts": prompts}
+        prompts = dict(zip(self.head_names(), (task.prompts for task in suite.tasks), strict=True))
+        made = [wildcards.head] if wildcards.get("head") else prompts
+        return {"family": suite.family, "base": self.layout.base, "prompts": [prompts[name] for name in made]}
 
     def head_code(self) -> str:
         """The family that encodes prompts."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.faults.conftest import copy_of
-from tests.faults.suite import CONFIG, TARGETS, same
+from tests.faults.suite import CONFIG, TARGETS, same, until
 
 EPMQ = "quantized/*/epmq-*/seed-0"
 DISTILLED = "quantized/*/*/distill-*/seed-0"
@@ -17,14 +17,13 @@ ARTEFACTS = {  # from the last to the first, so that a run in between makes noth
     "training curve": (f"{DISTILLED}/curve.json", "collect_records"),
     "layers' errors": (f"{EPMQ}/layers.json", "collect_records"),
     "packed codes": (f"{EPMQ}/packed.safetensors", "export_model"),
-    "quantized weights": (f"{EPMQ}/open_clip_model.safetensors", "evaluate_merge"),
-    "manifest": (f"{EPMQ}/manifest.json", "evaluate_merge"),
+    "quantized weights": (f"{EPMQ}/open_clip_model.safetensors", "evaluate_model"),
+    "manifest of a quantized model": (f"{EPMQ}/manifest.json", "evaluate_model"),
     "choice of a quantizer's options": ("quantized/*/*/tuning.json", "calibrate_seeds"),
     "merged weights": ("merged/task*/open_clip_model.safetensors", "quantize_model"),
     "choice of a scaling": ("merged/*/tuning.json", "merge_experts"),
     "head": ("heads/*/digits-*.safetensors", "evaluate_expert"),
-    "base": ("experts/local-base-*/open_clip_model.safetensors", "build_heads"),
-    "user's expert": ("../models/digits/open_clip_model.safetensors", "evaluate_expert"),
+    "manifest of the base": ("experts/local-base-*/manifest.json", "build_heads"),
     "data": ("data/digits-*/test.safetensors", "evaluate_expert"),
 }
 
@@ -53,9 +52,9 @@ def damaged(path, how):
 def test_damaged(artefact, whole, record_property):
     how = ("flipped", "truncated")[list(ARTEFACTS).index(artefact) % 2]
     place, reader = ARTEFACTS[artefact]
-    path = sorted(whole.results.glob(place))[0] if not place.startswith("..") else whole.work / place[3:]
+    path = sorted(whole.results.glob(place))[0]
     with damaged(path, how):
-        output = whole.snakemake(*CONFIG, "--until", reader, "--", *TARGETS, code=1)
+        output = whole.snakemake(*until(reader), code=1)
     assert path.name in output
     assert path.parent.name in output
     record_property("outcome", f"{how}: refused by {reader}")

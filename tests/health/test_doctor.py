@@ -106,6 +106,17 @@ def test_a_model_folder_without_its_manifest_is_damaged(doctor):
     assert "results/merged/ta-2: it has no manifest" in doctor()[1]
 
 
+def test_what_the_system_does_not_read_is_told_and_left_alone(doctor, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pmqbench.health.damage.verify_tensors", refuse)
+    status, said = doctor("--remove")
+    assert status == 1
+    assert "results/heads/b/digits-1.safetensors: Permission denied" in said
+    assert Path("results/heads/b/digits-1.safetensors").is_file()
+
+
 def test_a_lock_that_nobody_holds_is_told_with_the_way_out_and_keeps_files_from_being_deleted(doctor, work):
     locks = work / ".snakemake/locks"
     locks.mkdir(parents=True)
