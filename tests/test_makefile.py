@@ -25,3 +25,14 @@ def test_the_report_page_follows_every_file_that_it_shows(tmp_path):
         os.utime(file, (2000, 2000))
         assert "--report report/report.html" in page(tmp_path), file
         os.utime(file, (1000, 1000))
+
+
+def test_snakemake_has_a_cache_where_the_home_cannot_be_written(tmp_path):
+    def caches(home):
+        command = ["make", "-pn", "-f", str(ROOT / "Makefile"), "help"]
+        variables = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"} | {"HOME": str(home)}
+        said = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=True).stdout
+        return [line for line in said.splitlines() if line.startswith("XDG_CACHE_HOME")]
+
+    assert caches(tmp_path) == []
+    assert caches("/proc/none") == [f"XDG_CACHE_HOME := {tmp_path}/.snakemake/cache"]
