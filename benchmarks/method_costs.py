@@ -40,7 +40,7 @@ def quantize_once(folder: Path, name: str, config: dict) -> dict[str, float]:
     base, before = given.pop("base"), peak_mib()
     for _ in range(2):  # what is loaded at first use is no cost of a model
         model, used = family.build(folder / "merged", "merged model"), time.process_time()
-        quantize_model(model, method(**options), calibration, given, progress=False, base=base)
+        quantize_model(model, method(**options), calibration, given, base=base)
     return {"mib": peak_mib() - before, "cpu": time.process_time() - used}
 
 

@@ -52,9 +52,15 @@ class Estimate:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """A row a rule, in the order in which jobs come to be needed."""
-        rules = dict.fromkeys(job.rule for job in self.jobs.values())
-        return [self._row(rule, [job.work for job in self.jobs.values() if job.rule == rule]) for rule in rules]
+        """A row a rule, in the order in which they can begin."""
+        levels: dict[Key, int] = {}
+        first: dict[str, int] = {}
+        works: dict[str, list[Work]] = {}
+        for key, job in self.jobs.items():  # what a job needs stands before it
+            levels[key] = 1 + max((levels[needed] for needed in job.needs), default=0)
+            first[job.rule] = min(first.get(job.rule, levels[key]), levels[key])
+            works.setdefault(job.rule, []).append(job.work)
+        return [self._row(rule, works[rule]) for rule in sorted(works, key=first.__getitem__)]
 
     @cached_property
     def total(self) -> Row:
@@ -94,6 +100,11 @@ class Estimate:
     def download_mb(self) -> float:
         """Models from the hub."""
         return sum(job.work.download_mb for job in self.jobs.values())
+
+    @property
+    def data_sets(self) -> int:
+        """Data sets from the hub, whose sizes only the hub knows."""
+        return sum(task.has_data and task.data_source().downloads for task in self.suite.tasks)
 
     @property
     def devices(self) -> bool:

@@ -83,7 +83,7 @@ class Jobs:
             jobs = Jobs(layout, self.code_of, self.found) if layout.suite.base_id in anew else self
             models = layout.models_of(layout.suite.targets["default"])
             needs += [key for model in models for key in jobs.evaluated(model)]
-        self._job("compare_training_seeds", self.resources.all_reports_work, needs)
+        self._job("compare_training_seeds", self.resources.training_seeds_work, needs)
 
     # --- evaluation
 
