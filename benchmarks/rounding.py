@@ -65,7 +65,7 @@ class Mini:
         experts = {task: expert_of(self.family, self.experts[task], f"expert {task}", "cpu") for task in tasks}
         model = self.family.build(self.merged, "merged model")
         method = QUANTIZERS.get(name)(bits=BITS, calibration_samples=SAMPLES)
-        return quantize_model(model, method, calibration, experts, progress=False), self.accuracy(model, 256)
+        return quantize_model(model, method, calibration, experts), self.accuracy(model, 256)
 
     def accuracy(self, model: Any, batch: int) -> float:
         """Mean over tasks of the model's accuracy on the test splits, percent."""

@@ -233,7 +233,7 @@ def test_the_code_of_a_file_that_cannot_be_read_is_unknown(tmp_path):
 def test_a_job_s_process_offers_every_rule_whatever_is_there():
     """It starts Snakemake anew while results are partly there, and is told which rule it is for."""
     first = quantizations(MINI | {"targets": {}})
-    made = made_of(first, calibrated(first)[0])
+    made = {path: code for quantized in first.calibrated() for path, code in made_of(first, quantized).items()}
     made |= {
         f"{model.folder}/manifest.json": first.quantizer_code(model.quantizer)
         for models in first.layout.quantized.values()

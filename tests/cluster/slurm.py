@@ -134,7 +134,7 @@ class Slurm:
         """Cancels all jobs, ends the daemons by their pid files, and leaves nothing behind."""
         if (self.folder / "slurmctld.pid").exists() and (jobs := self.queued()):
             self.run("scancel", *jobs)
-            self.wait_for(lambda: not self.queued(), 30)
+            self.wait_for(lambda: not self.queued(), 120)
         for daemon in ("slurmd", "slurmctld", "munged"):
             end(self.folder / f"{daemon}.pid")
         if CONF.is_symlink() and CONF.readlink() == self.folder / "slurm.conf":

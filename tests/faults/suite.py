@@ -20,6 +20,10 @@ from tests.workflow.conftest import Project
 INJECT = Path(__file__).parent / "inject"
 CONFIG = ("--configfile", "small.yaml")
 TARGETS = ("all", "leaderboard", "export")
+LAST = {  # of a stage whose jobs are of other rules, as more or less of them is done: the rules that a run goes to
+    "calibrate_seeds": ("calibrate_seeds", "calibrate_model"),
+    "evaluate_model": ("collect_records",),
+}
 TIMES = ["calibration_seconds"]
 HASH = re.compile(r"-[0-9a-f]{8}\b")
 MEASURED = ("task", "seed", "metric", "value", "n", "standard_error", "loss", "correct", "size_bytes")
@@ -140,6 +144,11 @@ class Disturbed(Project):
     def half_written(self) -> list[Path]:
         """Temporary files that a writer left behind."""
         return [path for path in self.results.rglob(".*") if path.is_file() and ".snakemake" not in path.parts]
+
+
+def until(rule: str) -> tuple[str, ...]:
+    """Arguments that run no further than a stage."""
+    return (*CONFIG, "--until", *LAST.get(rule, (rule,)), "--", *TARGETS)
 
 
 def outcome(project: Project) -> dict[str, str]:

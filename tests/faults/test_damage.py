@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.faults.conftest import copy_of
-from tests.faults.suite import CONFIG, TARGETS, same
+from tests.faults.suite import CONFIG, TARGETS, same, until
 
 EPMQ = "quantized/*/epmq-*/seed-0"
 DISTILLED = "quantized/*/*/distill-*/seed-0"
@@ -19,7 +19,7 @@ ARTEFACTS = {  # from the last to the first, so that a run in between makes noth
     "packed codes": (f"{EPMQ}/packed.safetensors", "export_model"),
     "quantized weights": (f"{EPMQ}/open_clip_model.safetensors", "evaluate_model"),
     "manifest of a quantized model": (f"{EPMQ}/manifest.json", "evaluate_model"),
-    "choice of a quantizer's options": ("quantized/*/*/tuning.json", "calibrate_model"),
+    "choice of a quantizer's options": ("quantized/*/*/tuning.json", "calibrate_seeds"),
     "merged weights": ("merged/task*/open_clip_model.safetensors", "quantize_model"),
     "choice of a scaling": ("merged/*/tuning.json", "merge_experts"),
     "head": ("heads/*/digits-*.safetensors", "evaluate_expert"),
@@ -54,7 +54,7 @@ def test_damaged(artefact, whole, record_property):
     place, reader = ARTEFACTS[artefact]
     path = sorted(whole.results.glob(place))[0]
     with damaged(path, how):
-        output = whole.snakemake(*CONFIG, "--until", reader, "--", *TARGETS, code=1)
+        output = whole.snakemake(*until(reader), code=1)
     assert path.name in output
     assert path.parent.name in output
     record_property("outcome", f"{how}: refused by {reader}")

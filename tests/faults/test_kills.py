@@ -11,7 +11,7 @@ import pytest
 
 from pmqbench.integrity import verify
 from tests.faults.conftest import copy_of
-from tests.faults.suite import CONFIG, TARGETS, same
+from tests.faults.suite import CONFIG, TARGETS, same, until
 
 STAGES = {  # a rule: its script, and the file, counted from 1, that it is disturbed at
     "prepare_task": ("prepare_task", 2),
@@ -37,10 +37,6 @@ STAGES = {  # a rule: its script, and the file, counted from 1, that it is distu
     "join_leaderboards": ("join_leaderboards", 2),
     "export_model": ("export_model", 2),
 }
-TOGETHER = {  # rules that a stage's jobs may be of, as more or less of them is done
-    "calibrate_seeds": ("calibrate_seeds", "calibrate_model"),
-    "evaluate_model": ("collect_records",),
-}
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +47,6 @@ def pestered(small, tmp_path_factory, small_disk):
     small_disk(project.results, megabytes=64)
     yield project
     project.end()
-
-
-def until(rule):
-    """Arguments that run no further than a stage."""
-    return (*CONFIG, "--until", *TOGETHER.get(rule, (rule,)), "--", *TARGETS)
 
 
 def fill_the_disk(project, rule):

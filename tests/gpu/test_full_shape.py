@@ -38,7 +38,7 @@ def test_epmq_takes_seconds(folder, device, capsys):
         torch.cuda.reset_peak_memory_stats()
         began = time.perf_counter()
         some = {task: batches[:part] for task, batches in calibration.items()}
-        quantize_model(model, Epmq(calibration_samples=SAMPLES), some, given, progress=False)
+        quantize_model(model, Epmq(calibration_samples=SAMPLES), some, given)
         torch.cuda.synchronize()
         taken.append(time.perf_counter() - began)
     peak = torch.cuda.max_memory_allocated() / 1e9

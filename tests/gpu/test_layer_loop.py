@@ -32,7 +32,7 @@ def quantized(case, method, device):
     experts = moved(case.experts, device)
     model = copy.deepcopy(case.merged).to(device)
     base = next(iter(experts.values()))
-    return quantize_model(model, method, case.calibration, experts, progress=False, base=base)
+    return quantize_model(model, method, case.calibration, experts, base=base)
 
 
 def changed(one, other):

@@ -16,9 +16,7 @@ def distilled(case, device, state=None, **options):
     model, codes = case.quantized()
     experts = {t: Expert(one.label, one.weights, lambda one=one: one.build().to(device)) for t, one in case.experts.items()}
     method = Distill(**QUICK | options)
-    return refine(
-        model.to(device), codes, method, case.calibration, experts, seed=0, state=state, identity="test", progress=False
-    )
+    return refine(model.to(device), codes, method, case.calibration, experts, seed=0, state=state, identity="test")
 
 
 @pytest.mark.parametrize("family", ["clip", "bert", "t5"])
@@ -53,10 +51,10 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(towers, device, t
 
     run = Training.run
 
-    def keeping(training, file, progress):
+    def keeping(training, file):
         nonlocal training_file
         training_file = file
-        run(training, file, progress)
+        run(training, file)
 
     training_file = None
     with monkeypatch.context() as patch:
