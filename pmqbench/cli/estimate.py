@@ -74,7 +74,7 @@ def summary(estimate: Estimate) -> list[str]:
     lines = [
         f"{estimate.suite.name}, target {estimate.target}: {total.jobs:,} jobs, {time(total.core_hours)} on one core"
         + (f", or {time(total.device_hours)} on one GPU" if estimate.devices else "")
-        + f"; on {cores} cores at least {time(estimate.wall_hours)}, however many there are {time(estimate.chain_hours)}.",
+        + f"; on {cores} cores at least {time(estimate.wall_hours)}, on any number at least {time(estimate.chain_hours)}.",
         f"Memory of a job up to {size(total.memory_mb)}, disk {size(total.disk_mb)}, "
         f"models from the hub {size(estimate.download_mb) if estimate.download_mb else 'none'}"
         + (f"; {estimate.data_sets} data sets come on top, of sizes that only the hub knows." if estimate.data_sets else "."),
