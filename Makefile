@@ -42,8 +42,8 @@ show: install  ## Show SUITE's leaderboard again, with all its rows
 unlock: install  ## Release the lock that a killed run left on the results; what was finished is kept
 	$(BIN)/snakemake --unlock --cores 1 --configfile $(CONFIG)
 
-estimate: install  ## What SUITE costs before it is run: jobs, time, memory, disk, downloads; TARGET as for run
-	@$(BIN)/python -m pmqbench.cli estimate $(CONFIG) --target "$$TARGET"
+estimate: install  ## What SUITE costs before it is run: jobs, time, memory, disk, downloads; TARGET as for run, CORES of the machine
+	@$(BIN)/python -m pmqbench.cli estimate $(CONFIG) --target "$$TARGET" $(if $(filter-out all,$(CORES)),--cores $(CORES))
 
 doctor: install  ## Explain the state of results/ and the way out of it; DOCTOR=--remove deletes what is damaged or orphaned
 	@$(BIN)/python -m pmqbench.cli doctor --config $(CONFIG) $(DOCTOR)
