@@ -132,7 +132,9 @@ def record_findings(results: Path) -> Iterator[Finding]:
         yield Finding("outdated records", *_told(other, REMOVE))
     if gone:
         way_out = "Nothing is wrong with the records; a run that needs the model makes it again."
-        things = tuple(f"{folder} is gone or damaged, and has {count} record{'s' if count > 1 else ''}" for folder, count in gone.items())
+        things = tuple(
+            f"{folder} is gone or damaged, and has {count} record{'s' if count > 1 else ''}" for folder, count in gone.items()
+        )
         yield Finding("records alone", things, way_out, harmful=False)
 
 
