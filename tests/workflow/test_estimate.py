@@ -11,6 +11,7 @@ from benchmarks.shapes import MODELS, shapes
 from pmqbench.cli import main
 from pmqbench.config import load_suite
 from pmqbench.families.base import FAMILIES
+from pmqbench.integrity import write_manifest
 from pmqbench.workflow.estimate import Estimate
 from pmqbench.workflow.jobs import Wildcards
 from tests.workflow.conftest import tiny_config
@@ -100,4 +101,7 @@ def test_a_base_that_is_there_is_asked(done, tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     config = next((done.work / "results/experts").glob("local-base-*/open_clip_config.json"))
     (folder / config.name).write_text(config.read_text())
+    write_manifest(folder, {})
     assert Estimate(suite, "all").model.width == 32
+    (folder / config.name).write_text("{")
+    assert Estimate(suite, "all").resources.formulas.sizes.assumed  # refused by jobs, not before a run can start
