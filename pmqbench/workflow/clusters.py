@@ -8,6 +8,7 @@ import subprocess
 
 from pmqbench.errors import PMQError
 
+ANSWER_SECONDS = 20.0
 FORMAT = "%i\t%k\t%Z"  # of squeue: job, comment, working folder
 
 
@@ -23,7 +24,10 @@ def refuse_orphans() -> None:
     if shutil.which("squeue") is None:
         return
     asked = ["squeue", "--me", "--noheader", f"--format={FORMAT}"]
-    told = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:  # nobody can submit there either
+        return
     if orphans := orphaned(told.stdout, os.getcwd()):
         ids = " ".join(orphans)
         what = f"jobs of an earlier run of this folder, which was killed, are still in the queue: {ids}."
