@@ -10,22 +10,29 @@ AGAINST ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-CONFIG := config/$(SUITE).yaml
+# What a user writes is no part of a command: the shell takes it from the environment, whatever quotes are in it.
+export SUITE TARGET MODEL BY LINK AGAINST
+CONFIG = "config/$$SUITE.yaml"
 # The logger is in the checkout: a line per finished job, bars in a terminal, the whole log in .snakemake/log.
 RUN = PYTHONPATH="$(CURDIR)" $(BIN)/snakemake $(1) --logger pmqbench --configfile $(CONFIG) --cores $(CORES) $(SNAKEMAKE_ARGS)
-REPRODUCED = reproduced/$(SUITE)
+REPRODUCED = "reproduced/$$SUITE"
 # The report's folder; fails with the list of targets if the suite has no such one.
-FOLDER = $(BIN)/python -m pmqbench.workflow $(CONFIG) "$(TARGET)"
+FOLDER = $(BIN)/python -m pmqbench.workflow $(CONFIG) "$$TARGET"
 
 export MLFLOW_DISABLE_TELEMETRY := true
+# Snakemake keeps a cache in the user's home, and does not start where it cannot.
+CACHE = "$${XDG_CACHE_HOME:-$$HOME/.cache}"
+ifneq ($(shell mkdir -p $(CACHE) 2> /dev/null && test -w $(CACHE) && echo writable),writable)
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+endif
 
 .DEFAULT_GOAL := run
 .PHONY: run show estimate unlock doctor reproduce test test-faults test-cluster test-fuzz test-gpu lint report leaderboard submit readme export ui clean help install
 
 run: install  ## Run SUITE (default mini) and show its leaderboard; TARGET=full, ablations, seeds or methods for more
-	@test -f $(CONFIG) || { echo "There is no $(CONFIG). Suites: $(patsubst config/%.yaml,%,$(wildcard config/*.yaml))"; exit 2; }
+	@test -f $(CONFIG) || { echo "There is no config/$$SUITE.yaml. Suites: $(patsubst config/%.yaml,%,$(wildcard config/*.yaml))"; exit 2; }
 	@$(FOLDER) > /dev/null
-	@$(call RUN,$(TARGET))
+	@$(call RUN,"$$TARGET")
 	@report=$$($(FOLDER)) && $(MAKE) --no-print-directory REPORT=$$report $$report/report.html
 	@$(BIN)/python -m pmqbench.reporting.terminal $$($(FOLDER))
 
@@ -36,29 +43,29 @@ unlock: install  ## Release the lock that a killed run left on the results; what
 	$(BIN)/snakemake --unlock --cores 1 --configfile $(CONFIG)
 
 estimate: install  ## What SUITE costs before it is run: jobs, time, memory, disk, downloads; TARGET as for run
-	@$(BIN)/python -m pmqbench.cli estimate $(CONFIG) --target $(TARGET)
+	@$(BIN)/python -m pmqbench.cli estimate $(CONFIG) --target "$$TARGET"
 
 doctor: install  ## Explain the state of results/ and the way out of it; DOCTOR=--remove deletes what is damaged or orphaned
 	@$(BIN)/python -m pmqbench.cli doctor --config $(CONFIG) $(DOCTOR)
 
 reproduce: install  ## Run SUITE twice in folders of their own below reproduced/ and compare all files; or once, AGAINST=results
-	@$(call RUN,$(TARGET)) --directory $(REPRODUCED)/first
-	@$(if $(AGAINST),,$(call RUN,$(TARGET)) --directory $(REPRODUCED)/second)
-	@$(BIN)/python -m pmqbench.cli diff $(or $(AGAINST),$(REPRODUCED)/second/results) $(REPRODUCED)/first/results
+	@$(call RUN,"$$TARGET") --directory $(REPRODUCED)/first
+	@$(if $(AGAINST),,$(call RUN,"$$TARGET") --directory $(REPRODUCED)/second)
+	@$(BIN)/python -m pmqbench.cli diff $(if $(AGAINST),"$$AGAINST",$(REPRODUCED)/second/results) $(REPRODUCED)/first/results
 
 report: install  ## Write SUITE's report.html again, Snakemake's page of how it all came about
-	report=$$($(FOLDER)) && $(call RUN,$(TARGET)) --report $$report/report.html
+	report=$$($(FOLDER)) && $(call RUN,"$$TARGET") --report $$report/report.html
 
 # The page follows every file that it shows.
 $(REPORT)/report.html: $(wildcard $(REPORT)/*.csv $(REPORT)/*.md $(REPORT)/plots/* docs/captions/*)
-	@$(call RUN,$(TARGET)) --report $@
+	@$(call RUN,"$$TARGET") --report $@
 
 leaderboard: install  ## Join all suites' leaderboards and what others sent in into results/leaderboard.*
 	@$(call RUN,leaderboard)
 	@echo "Open results/leaderboard.html."
 
 submit: install  ## Write a row of SUITE as a file to send in: MODEL=wudi/gptq/4 BY="Ada Lovelace" (docs/submitting.md)
-	@$(BIN)/python -m pmqbench.cli submit $(CONFIG) "$(MODEL)" --by "$(BY)" --link "$(LINK)" --target "$(TARGET)" $(if $(WITHOUT_CODE),--without-code)
+	@$(BIN)/python -m pmqbench.cli submit $(CONFIG) "$$MODEL" --by "$$BY" --link "$$LINK" --target "$$TARGET" $(if $(WITHOUT_CODE),--without-code)
 
 readme: install  ## Refresh the README's block and picture from SUITE's report
 	report=$$($(FOLDER)) && $(BIN)/python -m pmqbench.reporting.readme README.md $$report
@@ -82,7 +89,7 @@ test-fuzz: install  ## The property tests of tests/fuzz with 1,000 new inputs ea
 	$(BIN)/python -m pytest -q tests/fuzz --hypothesis-profile=fuzz --hypothesis-show-statistics
 
 test-gpu: install  ## What can only be tested on a CUDA device
-	$(BIN)/python -m pytest -q -m gpu
+	$(BIN)/python -m pytest -q -m gpu tests/gpu
 
 lint: install  ## ruff, snakefmt and snakemake --lint
 	$(BIN)/ruff check .

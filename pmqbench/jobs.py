@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import signal
 import sys
@@ -118,14 +119,14 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
     What the job reads is verified first. A PMQError, a signal, and what libraries raise when memory or disk run out end the job
     with a message alone, on stderr and in the log; any other exception with its traceback too.
     """
-    asked_mb = getattr(snakemake, "resources", {}).get("mem_mb")
+    asked_mb = snakemake.resources.get("mem_mb")
     try:
         log_to(Path(snakemake.log[0]))
         logger.info("%s %s", snakemake.rule, dict(snakemake.wildcards))
         logger.info(BEGAN, platform.node(), snakemake.threads, asked_mb or "no", kills_for_memory())
         started = time.perf_counter()
         stop_at_signals()
-        link_results([*snakemake.input, *snakemake.output])
+        link_results(snakemake.input, snakemake.output)
         with heartbeat():
             verify(read_whole(snakemake), snakemake.threads)
             main(snakemake)
@@ -158,8 +159,9 @@ def log_to(log: Path) -> None:
 
 def read_whole(snakemake: Any) -> list[str]:
     """The files that a job reads, but for splits of images that calibration draws from: it checks those that it draws."""
-    drawn = {path for path in snakemake.params.get("plan", {}).get("splits", ()) if path.endswith(TENSORS)}
-    return [path for path in snakemake.input if path not in drawn]
+    splits = snakemake.params.get("plan", {}).get("splits", ())
+    drawn = {os.path.realpath(path) for path in splits if path.endswith(TENSORS)}  # inputs may lie elsewhere: remote storage
+    return [path for path in snakemake.input if not drawn or os.path.realpath(path) not in drawn]
 
 
 def device_name(device: str) -> str:

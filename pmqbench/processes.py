@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,10 @@ GRACE = 10.0
 POLL = 0.05
 DEATH = 2.0
 """Seconds between the break of a connection and the exit status of the process that died."""
+
+
+MESSAGE, DIED, TRACEBACK = range(3)
+"""What a process that failed leaves, what tells most first."""
 
 
 class ProcessError(PMQError):
@@ -89,10 +94,7 @@ def _devices(size: int) -> list[str]:
     import torch
 
     count = torch.cuda.device_count()
-    if not count:
-        return []
-    take_devices(size, visible(count))
-    return os.environ[VISIBLE].split(",")
+    return take_devices(size, visible(count)) if count else []
 
 
 def _start(folder: Path, rank: int, devices: list[str]) -> subprocess.Popen:
@@ -153,7 +155,7 @@ class _Team:
         except PMQError:
             raise
         except Exception as error:
-            failure = self.failure(DEATH)
+            failure = self.failure(DEATH) or _given_up(error)
             if failure is None:
                 raise
             raise failure from error
@@ -163,17 +165,22 @@ class _Team:
             self.over.set()
             for process in self.processes:
                 process.kill()
-                process.wait()
+                with process:  # closes its input, and waits
+                    pass
             _leave()
 
     def failure(self, seconds: float) -> PMQError | None:
-        """Why the others failed; None if none has within so many seconds."""
+        """Why the others failed; None if none has within so many seconds.
+
+        When one fails, the connections of the others break too: what tells more goes first, and is waited for.
+        """
         until = time.monotonic() + seconds
-        while not any(self._failed(rank) for rank in self._ranks) and time.monotonic() < until:
+        while True:
+            found = [self._cause(rank) for rank in self._ranks if self._failed(rank)]
+            (tells, _), failure = min(found, key=lambda cause: cause[0], default=((TRACEBACK, 0.0), None))
+            if tells < TRACEBACK or time.monotonic() >= until:
+                return failure
             time.sleep(POLL)
-        found = [self._cause(rank) for rank in self._ranks if self._failed(rank)]
-        # When one fails, the connections of the others break too: what tells more goes first.
-        return min(found, key=lambda cause: cause[0])[1] if found else None
 
     @property
     def _ranks(self) -> range:
@@ -189,12 +196,12 @@ class _Team:
             status = self.processes[rank - 1].returncode
             how = f"died with {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
             remedy = f"If memory ran out: {more_memory()}" if status == -signal.SIGKILL else ""
-            return (1, 0.0), ProcessError(f"it {how}.", where=where, remedy=remedy)
+            return (DIED, 0.0), ProcessError(f"it {how}.", where=where, remedy=remedy)
         told = read_json(report)
         if "traceback" in told:
-            return (2, report.stat().st_mtime), ProcessError(f"unexpected error:\n{told['traceback']}", where=where)
+            return (TRACEBACK, report.stat().st_mtime), ProcessError(f"unexpected error:\n{told['traceback']}", where=where)
         kind = getattr(errors, told["kind"], PMQError)
-        return (0, 0.0), kind(told["what"], where=told["where"], remedy=told["remedy"])
+        return (MESSAGE, 0.0), kind(told["what"], where=told["where"], remedy=told["remedy"])
 
     def _await_start(self) -> None:
         """Until all others have imported what they run."""
@@ -218,11 +225,20 @@ class _Team:
         """Ends this process where another one failed and this one does not notice."""
         while not self.over.wait(POLL):
             if any(map(self._failed, self._ranks)) and not self.over.wait(GRACE):
-                failure = self.failure(0)
+                failure = self.failure(0)  # the main thread may be in a library's call, which no exception reaches
                 log.error("%s", failure)
                 sys.stderr.write(f"error: {failure}\n")
                 logging.shutdown()
+                shutil.rmtree(self.folder, ignore_errors=True)
                 os._exit(1)
+
+
+def _given_up(error: Exception) -> ProcessError | None:
+    """What gloo's error is called where another process is alive and silent; None for other errors."""
+    if "Timed out waiting" not in str(error):
+        return None
+    what = f"another process has not answered for {WAIT}."
+    return ProcessError(what, where="processes", remedy="Run again; if it happens again, set `processes: 1`.")
 
 
 def _report(folder: Path, rank: int) -> Path:

@@ -4,6 +4,8 @@ rule prepare_task:
         **LAYOUT.data_files("{data_id}"),
     log:
         "results/logs/prepare_task/{data_id}.log",
+    benchmark:
+        "results/benchmarks/prepare_task/{data_id}.jsonl"
     conda:
         "../envs/pmqbench.yaml"
     resources:
@@ -63,6 +65,8 @@ rule build_heads:
         STAGES.head_outputs(),
     log:
         f"results/logs/build_heads/{SUITE.base_id}{'' if SMALL else '.{head}'}.log",
+    benchmark:
+        f"results/benchmarks/build_heads/{SUITE.base_id}{'' if SMALL else '.{head}'}.jsonl"
     conda:
         "../envs/pmqbench.yaml"
     resources:

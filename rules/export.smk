@@ -6,6 +6,8 @@ rule export_model:
         LAYOUT.exported_files(f"{EXPORTED}/{{exported}}"),
     log:
         "results/logs/export_model/{exported}.log",
+    benchmark:
+        "results/benchmarks/export_model/{exported}.jsonl"
     conda:
         "../envs/pmqbench.yaml"
     resources:

@@ -220,7 +220,7 @@ rule compare_training_seeds:
     conda:
         "../envs/pmqbench.yaml"
     resources:
-        **RESOURCES.of(RESOURCES.all_reports_work),
+        **RESOURCES.of(RESOURCES.training_seeds_work),
     params:
         suite=SUITE.name,
         tasks=list(LAYOUT.tasks),

@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from pmqbench.errors import DataError
-from pmqbench.integrity import read_manifest, read_sealed, save_sealed_tensors, verify, write_manifest, write_sealed
+from pmqbench.integrity import (
+    checksum,
+    read_manifest,
+    read_sealed,
+    save_sealed_tensors,
+    verify,
+    write_manifest,
+    write_sealed,
+)
 from pmqbench.reporting.collect import read_table, refuse_outdated, write_table
 from pmqbench.tasks.splits import drawn_images, save_split
 from tests.job_runs import fail_as_job
@@ -114,13 +122,18 @@ def test_a_job_refuses_damaged_inputs_before_it_works(artefact, tmp_path):
     assert "ERROR" in log.read_text()
 
 
-def test_a_flipped_bit_of_a_table_is_found(tmp_path):
-    table = pd.DataFrame({"value": np.random.default_rng(0).random(500)})
-    write_table(tmp_path / "records.parquet", table)
-    assert read_table(tmp_path / "records.parquet").equals(table)
-    flip(tmp_path / "records.parquet", 900)
-    with pytest.raises(DataError, match=r"records\.parquet: cannot be read"):
-        read_table(tmp_path / "records.parquet")
+def test_a_flipped_bit_anywhere_in_a_table_is_found(tmp_path):
+    """In the part that says what the columns are, too, which Parquet's own checksums leave out."""
+    path = tmp_path / "records.parquet"
+    table = pd.DataFrame({"value": np.random.default_rng(0).random(50), "name": ["a", None] * 25, "n": range(50)})
+    write_table(path, table)
+    assert read_table(path).equals(table)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole)
+        flip(path, place)
+        with pytest.raises(DataError, match=r"records\.parquet: its content is not what was written"):
+            read_table(path)
 
 
 def test_a_record_of_other_weights_is_not_collected(artefact, tmp_path, monkeypatch):
@@ -132,3 +145,12 @@ def test_a_record_of_other_weights_is_not_collected(artefact, tmp_path, monkeypa
     refuse_outdated([record], ["r.json"])
     with pytest.raises(DataError, match=r"r\.json: it tells of other weights than results/merged/ta-1 has by now"):
         refuse_outdated([replace(record, provenance={"weights": "0"})], ["r.json"])
+
+
+def test_a_checksum_is_that_of_now_even_where_size_and_times_are_those_of_before(artefact):
+    path = artefact / "model.safetensors"
+    for place in range(20):
+        before, times = checksum(path), path.stat()
+        flip(path, place)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert checksum(path) != before

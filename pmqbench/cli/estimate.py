@@ -72,11 +72,12 @@ def summary(estimate: Estimate) -> list[str]:
     """Sentences below the table."""
     total, cores = estimate.total, estimate.cores
     lines = [
-        f"{estimate.suite.name}, target {estimate.target}: {total.jobs:,} jobs, {total.core_hours:.1f} core hours"
-        + (f" or {total.device_hours:.1f} GPU hours" if estimate.devices else "")
+        f"{estimate.suite.name}, target {estimate.target}: {total.jobs:,} jobs, {time(total.core_hours)} on one core"
+        + (f", or {time(total.device_hours)} on one GPU" if estimate.devices else "")
         + f"; on {cores} cores at least {time(estimate.wall_hours)}, however many there are {time(estimate.chain_hours)}.",
         f"Memory of a job up to {size(total.memory_mb)}, disk {size(total.disk_mb)}, "
-        f"models from the hub {size(estimate.download_mb) if estimate.download_mb else 'none'}.",
+        f"models from the hub {size(estimate.download_mb) if estimate.download_mb else 'none'}"
+        + (f"; {estimate.data_sets} data sets come on top, of sizes that only the hub knows." if estimate.data_sets else "."),
     ]
     return lines + estimate.notes
 

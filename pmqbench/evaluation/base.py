@@ -29,6 +29,7 @@ class Score:
         n: examples.
         correct: bool (n,), whether each answer is right; None for a metric without per-example outcomes.
         loss: mean cross-entropy in nats; None where the protocol has none.
+        least: what the metric can be at least.
     """
 
     value: float
@@ -36,6 +37,7 @@ class Score:
     n: int
     correct: np.ndarray | None = None
     loss: float | None = None
+    least: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,18 @@ REMOVE = "The next run makes them again: pmqbench doctor --remove"
 
 
 def artefacts(results: Path) -> list[Path]:
-    """Folders of data and models: those that hold a manifest, and those that lack theirs."""
-    found = {path.parent for part in ("data", *MODELS) for path in (results / part).rglob(MANIFEST)}
-    found |= {path.parent for part in ("data", *MODELS) for path in (results / part).rglob("*.safetensors")}
-    return sorted(found)
+    """Folders of data and models, by their manifests."""
+    return sorted(path.parent for part in ("data", *MODELS) for path in (results / part).rglob(MANIFEST))
+
+
+def unknown_finding(results: Path) -> Iterator[Finding]:
+    """Folders of weights without a manifest: of jobs that were killed, whose run makes them anew, or of somebody's own."""
+    weights = (path for part in ("data", *MODELS) for path in (results / part).rglob("*.safetensors"))
+    folders = sorted({path.parent for path in weights if not path.name.startswith(".")} - {*artefacts(results)})
+    if folders:
+        way_out = "A run that needs them makes them anew. Whatever else they are: results/ is no place for files of your own."
+        things = tuple(f"{folder}: it has no manifest, so nothing tells what made it" for folder in folders)
+        yield Finding("of unknown origin", things, way_out, harmful=False)
 
 
 def files_of(folder: Path) -> tuple[Path, ...]:
@@ -37,14 +45,12 @@ def files_of(folder: Path) -> tuple[Path, ...]:
 
 
 def check_artefact(folder: Path, quick: bool) -> None:
-    """Raises DataError for a folder whose manifest is missing or damaged, or one of whose files is not what it states.
+    """Raises DataError for a folder whose manifest is damaged, or one of whose files is not what it states.
 
     Args:
         folder: the artefact's.
         quick: whether to look at manifests, and whether files are there, alone.
     """
-    if not (folder / MANIFEST).is_file():
-        raise DataError("it has no manifest, so nothing tells what made it.", where=str(folder))
     stated = read_manifest(folder)["files"]
     if quick:
         for name in stated:
@@ -70,23 +76,31 @@ def damage_findings(results: Path, quick: bool) -> Iterator[Finding]:
     checks += [((path,), lambda path=path: read_sealed(path)) for path in sealed]
     checks += [((path,), lambda path=path: verify_tensors(path)) for path in results.glob("heads/*/*.safetensors")]
     checks += [((path,), lambda path=path: check_table(path)) for path in results.glob("suites/*/*.parquet")]
-    found = [(said, files) for files, check in each(checks, "checked") if (said := _said(check))]
+    found = [told for files, check in each(checks, "checked") if (told := _said(files, check))]
     own = [(said, files) for said, files in found if any(path.is_symlink() and not path.exists() for path in files)]
-    rest = [pair for pair in found if pair not in own]
+    unreadable = [pair for pair in found if not pair[1]]
+    rest = [pair for pair in found if pair not in own and pair not in unreadable]
     if own:
         way_out = "Put the files back where they were; or run again with other ones, after pmqbench doctor --remove"
         yield Finding("broken links", *_told(own, way_out))
+    if unreadable:
+        yield Finding(
+            "unreadable",
+            *_told(unreadable, "The system refuses to read them: whose are they (ls -l), is the disk sound (dmesg)?"),
+        )
     if rest:
         yield Finding("damaged", *_told(rest, REMOVE))
 
 
-def _said(check: Callable[[], Any]) -> str:
-    """What is wrong, in a line; '' if nothing is."""
+def _said(files: tuple[Path, ...], check: Callable[[], Any]) -> tuple[str, tuple[Path, ...]] | None:
+    """What is wrong, in a line, and what to delete: nothing of what the system would not read; None if nothing is wrong."""
     try:
         check()
     except DataError as error:
-        return f"{error.where}: {error.what}"
-    return ""
+        return f"{error.where}: {error.what}", files
+    except OSError as error:
+        return f"{error.filename or files[0]}: {error.strerror}", ()
+    return None
 
 
 def _told(found: Iterable[tuple[str, tuple[Path, ...]]], way_out: str) -> tuple[Any, ...]:

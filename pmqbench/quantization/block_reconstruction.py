@@ -29,6 +29,7 @@ from pmqbench.quantization.learned_rounding import LearnedRounding, latent_codes
 from pmqbench.quantization.problem import Problem, Solution, place
 from pmqbench.quantization.run import Run
 from pmqbench.quantization.streams import join, sample_count, select, state_tensors
+from pmqbench.torch_setup import strictly_deterministic
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def reconstruct_block(run: Run, block: Block, solved: list[tuple[Problem, Soluti
         start = least = data.held_out_loss()
         best = None
         for step, picks in enumerate(islice(_batches(data.train, batch_size), steps)):
-            with torch.enable_grad(), parametrize.cached():
+            with torch.enable_grad(), parametrize.cached(), strictly_deterministic():
                 data.losses(picks).mean().backward()
             for rounding in roundings:
                 rounding.descend((1 - step / steps) / steps)

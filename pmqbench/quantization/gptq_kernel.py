@@ -59,4 +59,5 @@ def round_columns(work: Tensor, spread: Tensor, steps: Steps, groups: Tensor, ro
         spread.stride(0),
         held=triton.next_power_of_2(size),
         taken=OUTPUTS,
+        enable_fp_fusion=False,  # a product is rounded before it is subtracted, as in the plain loop
     )

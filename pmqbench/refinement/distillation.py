@@ -26,6 +26,7 @@ from pmqbench.refinement.rates import optimiser_of, rate_share
 from pmqbench.refinement.samples import Draws
 from pmqbench.refinement.state import StateFile
 from pmqbench.refinement.teachers import Lesson, points, run_block, teach
+from pmqbench.torch_setup import strictly_deterministic
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,8 @@ class Training:
         loss = self.loss(self.draws.step(self.step)) * (len(self.draws.counts) / self.draws.tasks)  # of the mean over all tasks
         self.optimiser.zero_grad()
         # Autocast is for forward passes alone; backward passes follow them.
-        with computing_in("tf32" if self.method.forward_precision == "tf32" else "float32", loss.device.type):
+        precision = "tf32" if self.method.forward_precision == "tf32" else "float32"
+        with computing_in(precision, loss.device.type), strictly_deterministic():
             loss.backward()
         loss = self._added_up(loss.detach())
         self.optimiser.step()
@@ -161,8 +163,8 @@ class Training:
             return self.note(None)
         own = (sum(float(self.loss(part)) * len(part) for part in parts) / sum(map(len, parts)) for parts in tasks)
         held_out = fmean(self.world.all_of(own))
-        self.world.check_same(self.moving(), f"distillation, step {self.step}")
         self.note(held_out)
+        self.world.check_same(self.moving(), f"distillation, step {self.step}")
         self.stale += 1
         if self.best is None or held_out < self.best[0]:
             self.best = (held_out, [parameter.detach().clone() for parameter in self.moving()])

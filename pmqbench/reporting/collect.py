@@ -6,7 +6,10 @@ Records belong to models and are shared by suites, so the suite's own names of m
 from __future__ import annotations
 
 import base64
+import hashlib
+import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,14 @@ from typing import Any
 import pandas as pd
 
 from pmqbench.errors import DataError
+from pmqbench.evaluation.guard import Named, check_records
 from pmqbench.files import atomic_path, read_json
 from pmqbench.integrity import AGAIN, MANIFEST, read_manifest
 from pmqbench.records import KINDS, Record, folder_of, read_record, tells_of
+
+SEAL, UNSEALED = "pmqbench.file.sha256", "0" * 64
+SEALED = re.compile(rb'"pmqbench\.file\.sha256": "([0-9a-f]{64})"')
+"""Where a table's file has its checksum, twice: in what pandas writes as JSON."""
 
 DTYPES = {
     "suite": "str",
@@ -63,11 +71,13 @@ def collect(suite: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         bytes. A model with two names has rows under both.
 
     Raises:
-        DataError: a foreign or outdated record, or a row whose names do not fit the record's kind.
+        DataError: a foreign or outdated record, a row whose names do not fit the record's kind, or records that cannot all be
+            right (`evaluation/guard.py`).
     """
     records = [read_record(row["path"]) for row in rows]
     refuse_outdated(records, [row["path"] for row in rows])
     table = [row_of(suite, record, row) for record, row in zip(records, rows, strict=True)]
+    check_records(Named(record, row["merge"], row["bits"]) for record, row in zip(records, rows, strict=True))
     return pd.DataFrame(table, columns=list(DTYPES)).astype(DTYPES)
 
 
@@ -174,14 +184,27 @@ def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def write_table(path: str | Path, frame: pd.DataFrame) -> None:
-    """Writes a table as Parquet with a checksum of each page, whole or not at all."""
+    """Writes a table as Parquet, whole or not at all; its metadata hold the checksum of the file with zeros in its place."""
+    sealed = frame.copy(deep=False)
+    sealed.attrs = {SEAL: UNSEALED}
+    content = sealed.to_parquet(index=False)
     with atomic_path(path) as temporary:
-        frame.to_parquet(temporary, index=False, write_page_checksum=True)
+        temporary.write_bytes(SEALED.sub(_sealed(hashlib.sha256(content).hexdigest()), content))
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Reads what `write_table` wrote; DataError if the file is damaged."""
-    try:
-        return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
-    except (OSError, ValueError) as error:  # pyarrow's errors are both
-        raise DataError(f"cannot be read ({error}).", where=str(path), remedy="Delete it and run again.") from error
+    """Reads what `write_table` wrote; DataError if the file is damaged.
+
+    Nothing of a damaged file is parsed: Parquet's own checksums leave out the part that says what the columns are.
+    """
+    content = Path(path).read_bytes()
+    unsealed = SEALED.sub(_sealed(UNSEALED), content)
+    if set(SEALED.findall(content)) != {hashlib.sha256(unsealed).hexdigest().encode()}:
+        raise DataError("its content is not what was written.", where=str(path), remedy="Delete it and run again.")
+    frame = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
+    del frame.attrs[SEAL]
+    return frame
+
+
+def _sealed(digest: str) -> bytes:
+    return f'"{SEAL}": "{digest}"'.encode()

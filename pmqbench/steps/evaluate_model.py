@@ -8,6 +8,7 @@ from typing import Any
 
 from pmqbench.costs import Costs
 from pmqbench.evaluation.base import PROTOCOLS, Assets
+from pmqbench.evaluation.guard import FINGERPRINT, check_model, check_score
 from pmqbench.families.base import FAMILIES
 from pmqbench.heartbeat import each
 from pmqbench.integrity import checksum, read_manifest, read_sealed
@@ -24,16 +25,19 @@ def main(job: Any) -> None:
     family = FAMILIES.get(plan["family"])()
     protocol = PROTOCOLS.get(family.protocol)()
     splits = [(task, protocol.examples(Path(task["split"]), Assets.of(task))) for task in plan["tasks"]]
-    commits = {task["name"]: read_sealed(task["manifest"])["commit"] for task, _ in splits}
+    data_manifests = {task["name"]: read_sealed(task["manifest"]) for task, _ in splits}
     for wanted in each(plan["models"], "models"):
         folder = Path(wanted["folder"])
-        manifest, weights = read_manifest(folder), checksum(folder / family.weights_file)
+        manifest, weights = read_manifest(folder), {"weights": checksum(folder / family.weights_file)}
         model = family.build(folder, str(folder)).to(device)
+        weights |= {FINGERPRINT: check_model(model, family.checkpoint(folder), folder, manifest["recipe"])}
         for path, (task, examples) in each(zip(wanted["records"], splits, strict=True), "tasks"):
             started = time.perf_counter()
             where = f"{folder}, task {task['name']}"
             score = protocol.evaluate(model, examples, task["metric"], plan["batch_size"], device, where)
-            data = {"data": task["data_id"]} | ({"data_commit": commit} if (commit := commits[task["name"]]) else {})
+            about = data_manifests[task["name"]]
+            check_score(score, about["examples"]["test"], where)
+            data = {"data": task["data_id"]} | ({"data_commit": about["commit"]} if about["commit"] else {})
             made = provenance(manifest["recipe"], manifest["inputs"] | data, job.params.code, device_name(device), job.threads)
             record = Record(
                 model=wanted["id"],
@@ -49,7 +53,7 @@ def main(job: Any) -> None:
                 size_bytes=manifest["size_bytes"],
                 seconds=round(time.perf_counter() - started, 4),
                 peak_memory_mb=peak_memory_mb(),
-                provenance=made | {"weights": weights},
+                provenance=made | weights,
                 costs=Costs.from_manifest(manifest),
                 warnings=taken_warnings(),
             )

@@ -26,8 +26,8 @@ def refuse_orphans() -> None:
     asked = ["squeue", "--me", "--noheader", f"--format={FORMAT}"]
     try:
         told = subprocess.run(asked, capture_output=True, text=True, timeout=ANSWER_SECONDS)
-    except subprocess.TimeoutExpired:  # nobody can submit there either
-        return
+    except subprocess.TimeoutExpired:
+        return  # of a Slurm that is down nothing is known, and a run on this machine alone needs nothing of it
     if orphans := orphaned(told.stdout, os.getcwd()):
         ids = " ".join(orphans)
         what = f"jobs of an earlier run of this folder, which was killed, are still in the queue: {ids}."

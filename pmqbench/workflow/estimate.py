@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from pmqbench.families.sizes import ModelSize
 from pmqbench.recipes import Suite
 from pmqbench.workflow.jobs import Job, Jobs, Key
 from pmqbench.workflow.layout import Layout
@@ -51,9 +52,15 @@ class Estimate:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """A row a rule, in the order in which jobs come to be needed."""
-        rules = dict.fromkeys(job.rule for job in self.jobs.values())
-        return [self._row(rule, [job.work for job in self.jobs.values() if job.rule == rule]) for rule in rules]
+        """A row a rule, in the order in which they can begin."""
+        levels: dict[Key, int] = {}
+        first: dict[str, int] = {}
+        works: dict[str, list[Work]] = {}
+        for key, job in self.jobs.items():  # what a job needs stands before it
+            levels[key] = 1 + max((levels[needed] for needed in job.needs), default=0)
+            first[job.rule] = min(first.get(job.rule, levels[key]), levels[key])
+            works.setdefault(job.rule, []).append(job.work)
+        return [self._row(rule, works[rule]) for rule in sorted(works, key=first.__getitem__)]
 
     @cached_property
     def total(self) -> Row:
@@ -85,22 +92,32 @@ class Estimate:
         return max(busy, self.chain_hours)
 
     @property
+    def model(self) -> ModelSize:
+        """The model's size."""
+        return self.resources.formulas.sizes.model
+
+    @property
     def download_mb(self) -> float:
         """Models from the hub."""
         return sum(job.work.download_mb for job in self.jobs.values())
 
     @property
+    def data_sets(self) -> int:
+        """Data sets from the hub, whose sizes only the hub knows."""
+        return sum(task.has_data and task.data_source().downloads for task in self.suite.tasks)
+
+    @property
     def devices(self) -> bool:
         """Whether jobs ask for devices."""
-        return any(self._resources.devices(job.work) for job in self.jobs.values())
+        return any(self.resources.devices(job.work) for job in self.jobs.values())
 
     @property
     def notes(self) -> list[str]:
         """What the figures rest on."""
         found = ["Times are those of idle cores like the measured ones, without waiting for downloads: docs/scaling.md."]
-        if self._resources.formulas.sizes.assumed:
+        if self.resources.formulas.sizes.assumed:
             found.append("Nothing is known of the model before it is there: it counts as a ViT-L/14.")
-        guessed = self._resources.formulas.sizes.guessed
+        guessed = self.resources.formulas.sizes.guessed
         if guessed:
             found.append(f"The number of test examples is not known of {', '.join(guessed)}: 10,000 each.")
         if self.devices:
@@ -113,7 +130,8 @@ class Estimate:
         return Jobs(Layout(self.suite), lambda path: None)
 
     @property
-    def _resources(self) -> JobResources:
+    def resources(self) -> JobResources:
+        """What jobs ask for."""
         return self._jobs.resources
 
     def _threads(self, work: Work) -> int:
@@ -129,8 +147,8 @@ class Estimate:
             rule,
             len(works),
             sum(work.core_seconds for work in works) / 3600,
-            sum(work.device_seconds for work in works if self._resources.devices(work)) / 3600,
+            sum(work.device_seconds for work in works if self.resources.devices(work)) / 3600,
             max(map(self._hours, works)),
-            max(map(self._resources.asked_mb, works)),
+            max(map(self.resources.asked_mb, works)),
             sum(work.disk_mb for work in works),
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pmqbench.evaluation.guard import PACKED
 from pmqbench.tasks.definitions import Task
 from pmqbench.workflow.layout import DATA, EVALUATIONS, Layout, Model
 from pmqbench.workflow.quantizations import Quantizations
@@ -75,8 +76,12 @@ class Evaluations:
         return [path for model in models for path in self.record_patterns(self._below(model))]
 
     def model_files(self, wildcards: Any) -> list[str]:
-        """The files of the models that a job evaluates."""
-        return [file for model in self._models(wildcards) for file in self.layout.model_files(model.folder)]
+        """The files of the models that a job evaluates; of quantized ones also the codes, as their weights must be on them."""
+        return [
+            file
+            for model in self._models(wildcards)
+            for file in (*self.layout.model_files(model.folder), *([f"{model.folder}/{PACKED}"] if model.quantizer else []))
+        ]
 
     def data(self, wildcards: Any) -> dict[str, list[str]]:
         """What a job evaluates on: test splits, their manifests, and what the protocol reads of the base."""
@@ -125,8 +130,13 @@ class Evaluations:
     def _tasks(self, wildcards: Any) -> list[Task]:
         """The wildcard's task, the expert's own, or all of them where one job does all."""
         if wildcards.get("record"):
-            return [task for task in self.layout.suite.tasks if self.layout.record_name(task) == f"{wildcards.record}.json"]
+            return [self._by_record[wildcards.record]]
         return list(self.layout.suite.tasks)
+
+    @cached_property
+    def _by_record(self) -> dict[str, Task]:
+        """Tasks by the wildcard `record`."""
+        return dict(zip(self.record_stems(), self.layout.suite.tasks, strict=True))
 
     def _batched(self) -> set[str]:
         return self.quantizations.stages.left_out(model.id for models in self.by_merge.values() for model in models)

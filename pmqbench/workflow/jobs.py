@@ -83,7 +83,7 @@ class Jobs:
             jobs = Jobs(layout, self.code_of, self.found) if layout.suite.base_id in anew else self
             models = layout.models_of(layout.suite.targets["default"])
             needs += [key for model in models for key in jobs.evaluated(model)]
-        self._job("compare_training_seeds", self.resources.all_reports_work, needs)
+        self._job("compare_training_seeds", self.resources.training_seeds_work, needs)
 
     # --- evaluation
 
@@ -112,7 +112,7 @@ class Jobs:
         needs = [*map(self.made, models), *self.data(tasks), *self.heads(tasks)]
         return self._job(rule, self.resources.evaluation_work, needs, **wildcards)
 
-    @property
+    @cached_property
     def gate(self) -> Key:
         """The comparison of experts and base."""
         models = (*self.layout.expert_models, self.layout.base_model)
@@ -124,7 +124,7 @@ class Jobs:
     def made(self, model: Model) -> Key:
         """The job that makes a model."""
         if model.kind == "base":
-            return self.base()
+            return self.base
         if model.kind == "expert":
             return self.expert(self.layout.tasks[model.tasks[0]])
         if model.kind == "merged":
@@ -136,7 +136,7 @@ class Jobs:
         path = f"{model.merge.id}/{model.quantizer.path}"
         starts = self.layout.quantized[f"{model.merge.id}/{model.quantizer.id}"]
         start = next(start for start in starts if start.seed in (None, model.seed))
-        needs = [self.quantized(start), *self.experts(), *self.data()]
+        needs = [self.quantized(start), *self.experts, *self.data()]
         return self._job("refine_model", self.resources.refinement_work, needs, quantized=path, seed=str(model.seed))
 
     def quantized(self, model: Model) -> Key:
@@ -146,7 +146,7 @@ class Jobs:
         if model.seed is None:
             tuning = [self.choice(path)] if model.quantizer.tune else []
             return self._job("quantize_model", self.resources.quantizer_work, [*needs, *tuning], quantized=path)
-        needs += [*self.experts(), *self.data()]
+        needs += [*self.experts, *self.data()]
         batch = _batch_of(path, self.quantizations.batches)
         paths = batch.paths(merge) if batch else [path]
         needs += [self.choice(one) for one in paths if self.layout.quantized[one][0].quantizer.tune]
@@ -159,14 +159,14 @@ class Jobs:
     def choice(self, path: str) -> Key:
         """The choice of a recipe's options."""
         merge = self.layout.quantized[path][0].merge
-        needs = [self.merge(merge), *self.experts(), *self.data(), *self.heads(self.layout.suite.tasks)]
+        needs = [self.merge(merge), *self.experts, *self.data(), *self.heads(self.layout.suite.tasks)]
         if batch := _batch_of(path, self.quantizations.tuning_batches):
             return self._job(f"tune_{batch.method}", self.resources.batch_tuning_work(batch), needs, merge=merge.id)
         return self._job("tune_quantizer", self.resources.quantizer_tuning_work, needs, quantized=path)
 
     def merge(self, merge: MergeRecipe) -> Key:
         """A merged model."""
-        needs = [self.base(), *self.experts(), *([self.gate] if self.reports.published else [])]
+        needs = [self.base, *self.experts, *([self.gate] if self.reports.published else [])]
         if merge.tune_scaling:
             seen = [*self.data(), *self.heads(self.layout.suite.tasks)]
             needs.append(self._job("tune_scaling", self.resources.merge_tuning_work, [*needs, *seen], merge=merge.id))
@@ -176,16 +176,18 @@ class Jobs:
 
     # --- data, base, experts, heads
 
-    def experts(self) -> list[Key]:
+    @cached_property
+    def experts(self) -> tuple[Key, ...]:
         """All experts."""
-        return [self.expert(task) for task in self.layout.suite.tasks]
+        return tuple(self.expert(task) for task in self.layout.suite.tasks)
 
     def expert(self, task: Task) -> Key:
         """A task's expert."""
         trained = [*self.data([task]), *self.heads([task])] if self.layout.suite.experts.trains else []
         expert = self.layout.suite.expert_id(task)
-        return self._job("fetch_expert", self.resources.expert_work, [self.base(), *trained], expert=expert)
+        return self._job("fetch_expert", self.resources.expert_work, [self.base, *trained], expert=expert)
 
+    @cached_property
     def base(self) -> Key:
         """The base."""
         suite = self.layout.suite
@@ -198,14 +200,19 @@ class Jobs:
             return []
         base, batched = self.layout.suite.base_id, self.layout.suite.batch_jobs
         names = [{}] if batched else [{"head": self.resources.head_name(task)} for task in tasks]
-        return [self._job("build_heads", self.resources.head_work, [self.base()], base=base, **name) for name in names]
+        return [self._job("build_heads", self.resources.head_work, [self.base], base=base, **name) for name in names]
 
     def data(self, tasks: Iterable[Task] | None = None) -> list[Key]:
         """The data of tasks, all by default."""
-        wanted = self.layout.suite.tasks if tasks is None else tasks
-        return [self._job("prepare_task", self.resources.data_work, [], data_id=task.data_id) for task in wanted]
+        if tasks is None:
+            return self._all_data
+        return [self._job("prepare_task", self.resources.data_work, [], data_id=task.data_id) for task in tasks]
 
     # --- parts
+
+    @cached_property
+    def _all_data(self) -> list[Key]:
+        return self.data(self.layout.suite.tasks)
 
     @cached_property
     def quantizations(self) -> Quantizations:

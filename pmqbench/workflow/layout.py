@@ -178,7 +178,7 @@ class Layout:
 
     def head_file(self, task: Task) -> str:
         """A task's zero-shot head."""
-        return f"{HEADS}/{self.suite.base_id}/{task.name}-{hash8(task.prompts)}.safetensors"
+        return self._head_files[task.name]
 
     def head_files(self, tasks: Iterable[Task]) -> list[str]:
         """The heads of tasks, if the protocol has any."""
@@ -202,7 +202,7 @@ class Layout:
 
     def record_name(self, task: Task) -> str:
         """File of a model's record on a task, below the model's folder: covers data, prompts, metric and protocol."""
-        return f"{task.name}-{hash8(self.suite.evaluation(task))}.json"
+        return self._record_names[task.name]
 
     def record_file(self, model: Model, task: Task) -> str:
         """A model's record on a task."""
@@ -211,6 +211,17 @@ class Layout:
     def record_files(self, model: Model) -> list[str]:
         """A model's records."""
         return [self.record_file(model, self.tasks[task]) for task in model.tasks]
+
+    # Hashes of hundreds of class names, which every job of a large suite asks for.
+
+    @cached_property
+    def _head_files(self) -> dict[str, str]:
+        folder = f"{HEADS}/{self.suite.base_id}"
+        return {name: f"{folder}/{name}-{hash8(task.prompts)}.safetensors" for name, task in self.tasks.items()}
+
+    @cached_property
+    def _record_names(self) -> dict[str, str]:
+        return {name: f"{name}-{hash8(self.suite.evaluation(task))}.json" for name, task in self.tasks.items()}
 
     # --- models
 

@@ -14,8 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pmqbench.recipes import Target
 from pmqbench.tasks.definitions import Task
 from pmqbench.workflow.evaluations import Evaluations
+from pmqbench.workflow.layout import Layout
 from pmqbench.workflow.quantizations import Batch, Quantizations
 from pmqbench.workflow.sizes import Sizes
 from pmqbench.workflow.work import Formulas, Work
@@ -171,9 +173,13 @@ class JobResources:
         return self.formulas.report(self._records[wildcards.report])
 
     def all_reports_work(self, wildcards: Any) -> Work:
-        """Of what joins all reports, or all training seeds."""
-        seeds = len(self._suite.by_training_seed) * max(self._records.values())
-        return self.formulas.report(sum(self._records.values()) + seeds)
+        """Of what joins all reports."""
+        return self.formulas.report(sum(self._records.values()))
+
+    def training_seeds_work(self, wildcards: Any) -> Work:
+        """Of the comparison of training seeds."""
+        suites = self._suite.by_training_seed.values()
+        return self.formulas.report(sum(records_of(Layout(suite), suite.targets["default"]) for suite in suites))
 
     def export_work(self, wildcards: Any) -> Work:
         """Of an exported model: like a model without data."""
@@ -192,10 +198,7 @@ class JobResources:
     @cached_property
     def _records(self) -> dict[str, int]:
         """Report -> its records."""
-        return {
-            name: sum(len(model.tasks) for model in self._layout.models_of(target))
-            for name, target in self._layout.targets.items()
-        }
+        return {name: records_of(self._layout, target) for name, target in self._layout.targets.items()}
 
     def _tuning(self, recipes: Any) -> Work:
         return self.formulas.tuned_quantizer([(recipe, math.prod(map(len, recipe.tune.values()))) for recipe in recipes])
@@ -208,6 +211,11 @@ class JobResources:
         """None for the small models of batched jobs, which lose more than they gain; else one for each process at least."""
         asked = self._suite.job_gpus if work.on_device and not self._suite.batch_jobs else 0
         return max(asked, work.processes) if asked else 0
+
+
+def records_of(layout: Layout, target: Target) -> int:
+    """Records of a report on a target."""
+    return sum(len(model.tasks) for model in layout.models_of(target))
 
 
 def _rounded(value: float, step: int) -> int:

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from pmqbench.files import read_json
+from pmqbench.merging.base import MERGERS
 from pmqbench.recipes import MergeRecipe, QuantRecipe, RefineRecipe
 from pmqbench.tasks.definitions import SPLITS, Task
 from pmqbench.workflow.sizes import Sizes
 
 MEASURED = read_json(Path(__file__).with_name("measured.json"))
 MB = 1e6
+LOOP = "epmq"
+"""Whose constants hold for merges on samples: they run through the layer loop as it does, unrounded."""
 TRAINING = 3
 """A training step's passes: one forward, two backward."""
 
@@ -118,14 +121,15 @@ class Formulas:
         """Of a merge without samples, or of one with some."""
         model, stored = self._model, self._model.model_bytes / MB
         moved = len(self._suite.tasks) * self._width_factor * model.parameters
-        work = Work(moved * _rate("merge_seconds_per_parameter", merge.method_name), disk_mb=stored)
+        first = merge.method.first() if merge.method.calibrated else merge.method
+        work = Work(moved * _rate("merge_seconds_per_parameter", MERGERS.name_of(type(first))), disk_mb=stored)
         on_top = MEASURED["merge_seconds_per_parameter"]["calibrate_singular_values"]
         work += Work(moved * on_top if merge.calibrate_singular_values else 0)
         steps = getattr(merge.method, "steps", 0) if getattr(merge.method, "solver", "") == "adam" else 0
         work += Work(steps * 2 * model.target_flops / MEASURED["flops_per_second"])
         if not merge.method.calibrated:
             return _start("merge") + work + Work(0, memory_mb=_start("merge").memory_mb + 2 * stored + 40 * model.largest / MB)
-        return _start("calibrate_merge", device=True) + work + self._solved(merge.method.solver(), merge.method_name, "merge")
+        return _start("calibrate_merge", device=True) + work + self._solved(merge.method.solver(), LOOP, "calibrate_merge")
 
     def tuned_merge(self, merge: MergeRecipe) -> Work:
         """Of the choice of a merge's scaling."""
@@ -179,7 +183,7 @@ class Formulas:
         """Of a job over the records of a report."""
         start = _start("report")
         memory = start.memory_mb + records * MEASURED["report_mb_per_record"]
-        return start + Work(records * MEASURED["report_seconds_per_record"], memory_mb=memory, disk_mb=20)
+        return start + Work(records * MEASURED["report_seconds_per_record"], memory_mb=memory, disk_mb=3)
 
     def export(self) -> Work:
         """Of an exported model: its weights unpacked and packed again."""
@@ -209,18 +213,21 @@ class Formulas:
     def _solved(self, method: Any, name: str, start: str) -> Work:
         """One pass of the layer loop with a method."""
         model, tasks, sampling = self._model, len(self._suite.tasks), method.sampling()
-        kind = "column_seconds"
-        seconds = model.columns * _rate(kind, name)
+        steps = getattr(method, "steps", 0)
+        seconds = model.columns * _rate("column_seconds", name)
+        seconds += steps * len(model.layers) * MEASURED["learned_step_seconds_per_layer"]
+        flops = _rate("solves", name) * model.target_flops
         memory = _start(start).memory_mb * MB + 2.2 * model.model_bytes + 40 * model.widest_input**2
         if sampling is None:
-            return Work(seconds, 4 * model.target_flops, memory / MB)
+            return Work(seconds, flops, memory / MB)
         samples = tasks * method.calibration_samples
         own = sampling.inputs != "student" or sampling.teacher_share > 0 or sampling.shift
         streams = 1 + (sampling.teacher is not None and own) + (sampling.block_outputs is not None)
-        passes = 2.5 * streams * model.forward_flops + (1 + own) * model.moment_flops
         taught = tasks if sampling.teacher == "experts" else 0
-        flops = samples * passes + (4 + taught) * model.target_flops
-        flops += getattr(method, "steps", 0) * getattr(method, "batch_size", 0) * TRAINING * model.forward_flops
+        slow = MEASURED["slowness_of_solves"]
+        flops += samples * (2.5 * streams * model.forward_flops + slow * (1 + own) * model.moment_flops)
+        flops += slow * taught * model.target_flops
+        flops += steps * getattr(method, "batch_size", 0) * TRAINING * model.forward_flops
         kept = samples * (model.input_bytes + 2 * streams * model.state_bytes)
         batch = min(self._suite.calibration_batch, method.calibration_samples)
         running = batch * 4 * model.tokens * (3 * model.widest_input + 6 * model.width)

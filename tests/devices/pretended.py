@@ -42,9 +42,9 @@ class Elsewhere(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is Tensor.data.__set__:
+        if func == Tensor.data.__set__:
             args[0].inner = args[1].inner
-        if func is Tensor.tolist:
+        if func == Tensor.tolist:
             return args[0].inner.tolist()
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from pmqbench import processes
 from pmqbench.errors import NumericalError
 from pmqbench.processes import ProcessError, run_spread
 from tests.distributed.failing import fail, job
@@ -38,6 +40,13 @@ def test_a_bug_comes_with_its_traceback():
 def test_a_killed_process_is_told_of():
     with pytest.raises(ProcessError, match=r"^process 2 of 3: it died with SIGKILL\. If memory ran out: Run fewer jobs"):
         run_spread(fail, job(3, how="killed"))
+
+
+@pytest.mark.faults
+def test_a_silent_process_is_given_up(monkeypatch):
+    monkeypatch.setattr(processes, "WAIT", timedelta(seconds=20))
+    with pytest.raises(ProcessError, match=r"^processes: another process has not answered for 0:00:20\."):
+        run_spread(fail, job(2, how="silent"))
 
 
 @pytest.mark.faults

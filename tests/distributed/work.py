@@ -27,7 +27,7 @@ from pmqbench.refinement.distillation import Training
 from pmqbench.refinement.engine import refine
 from pmqbench.refinement.methods.distill import Distill
 from tests.quantization import toy
-from tests.refinement.conftest import QUICK, make_towers
+from tests.refinement.towers import QUICK, make_towers
 
 METHODS = {
     "gptq": Gptq(bits=3),

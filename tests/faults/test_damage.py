@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.faults.conftest import copy_of
-from tests.faults.suite import CONFIG, TARGETS, same
+from tests.faults.suite import CONFIG, TARGETS, same, until
 
 EPMQ = "quantized/*/epmq-*/seed-0"
 DISTILLED = "quantized/*/*/distill-*/seed-0"
@@ -17,14 +17,13 @@ ARTEFACTS = {  # from the last to the first, so that a run in between makes noth
     "training curve": (f"{DISTILLED}/curve.json", "collect_records"),
     "layers' errors": (f"{EPMQ}/layers.json", "collect_records"),
     "packed codes": (f"{EPMQ}/packed.safetensors", "export_model"),
-    "quantized weights": (f"{EPMQ}/open_clip_model.safetensors", "evaluate_merge"),
-    "manifest": (f"{EPMQ}/manifest.json", "evaluate_merge"),
+    "quantized weights": (f"{EPMQ}/open_clip_model.safetensors", "evaluate_model"),
+    "manifest of a quantized model": (f"{EPMQ}/manifest.json", "evaluate_model"),
     "choice of a quantizer's options": ("quantized/*/*/tuning.json", "calibrate_seeds"),
     "merged weights": ("merged/task*/open_clip_model.safetensors", "quantize_model"),
     "choice of a scaling": ("merged/*/tuning.json", "merge_experts"),
     "head": ("heads/*/digits-*.safetensors", "evaluate_expert"),
-    "base": ("experts/local-base-*/open_clip_model.safetensors", "build_heads"),
-    "user's expert": ("../models/digits/open_clip_model.safetensors", "evaluate_expert"),
+    "manifest of the base": ("experts/local-base-*/manifest.json", "build_heads"),
     "data": ("data/digits-*/test.safetensors", "evaluate_expert"),
 }
 
@@ -53,9 +52,9 @@ def damaged(path, how):
 def test_damaged(artefact, whole, record_property):
     how = ("flipped", "truncated")[list(ARTEFACTS).index(artefact) % 2]
     place, reader = ARTEFACTS[artefact]
-    path = sorted(whole.results.glob(place))[0] if not place.startswith("..") else whole.work / place[3:]
+    path = sorted(whole.results.glob(place))[0]
     with damaged(path, how):
-        output = whole.snakemake(*CONFIG, "--until", reader, "--", *TARGETS, code=1)
+        output = whole.snakemake(*until(reader), code=1)
     assert path.name in output
     assert path.parent.name in output
     record_property("outcome", f"{how}: refused by {reader}")
@@ -70,7 +69,7 @@ def test_damaged_files_put_back(whole, reference, record_property):
 
 @pytest.mark.faults
 def test_damage_that_nothing_shows_and_its_way_out(finished, reference, record_property):
-    """The file's time is as it was: no job runs, until somebody asks; what is damaged is deleted and made again."""
+    """The file's time is as it was: no job runs. What was made of it is whole; it is made again for whoever needs it."""
     weights = next(finished.results.glob(f"{EPMQ}/open_clip_model.safetensors"))
     times = weights.stat()
     content = bytearray(weights.read_bytes())
@@ -81,6 +80,7 @@ def test_damage_that_nothing_shows_and_its_way_out(finished, reference, record_p
     assert weights.parent.name in finished.doctor(code=1)
     finished.doctor("--remove", code=None)
     assert not weights.exists()
-    finished.snakemake(*CONFIG, "--", *TARGETS)
+    assert "Nothing to be done" in finished.snakemake(*CONFIG, "--", *TARGETS)
+    finished.snakemake(*CONFIG, "--", *TARGETS, str(weights.relative_to(finished.work)))
     same(finished, reference)
     record_property("outcome", "found and removed by doctor, made again, equal")

@@ -11,9 +11,9 @@ import pytest
 
 from pmqbench.integrity import verify
 from tests.faults.conftest import copy_of
-from tests.faults.suite import CONFIG, TARGETS, same
+from tests.faults.suite import CONFIG, TARGETS, same, until
 
-STAGES = {  # rule: its script, and the file, counted from 1, that it is disturbed at
+STAGES = {  # a rule: its script, and the file, counted from 1, that it is disturbed at
     "prepare_task": ("prepare_task", 2),
     "fetch_base": ("fetch_base", 2),
     "build_heads": ("build_heads", 2),
@@ -27,7 +27,7 @@ STAGES = {  # rule: its script, and the file, counted from 1, that it is disturb
     "tune_quantizer": ("tune_quantizer", 1),
     "calibrate_seeds": ("quantize_model", 3),
     "refine_model": ("refine_model", 4),
-    "evaluate_merge": ("evaluate_model", 2),
+    "evaluate_model": ("evaluate_model", 1),
     "collect_records": ("collect_records", 2),
     "collect_warnings": ("collect_warnings", 1),
     "rank_models": ("rank_models", 2),
@@ -47,11 +47,6 @@ def pestered(small, tmp_path_factory, small_disk):
     small_disk(project.results, megabytes=64)
     yield project
     project.end()
-
-
-def until(rule):
-    """Arguments that run no further than a rule."""
-    return (*CONFIG, "--until", rule, "--", *TARGETS)
 
 
 def fill_the_disk(project, rule):

@@ -37,7 +37,7 @@ def test_a_job_that_is_refused_more(project, record_property):
 def test_a_job_that_the_kernel_kills_for_it(project, little_memory, record_property):
     project.snakemake(*CONFIG, "--until", "prepare_task")
     run = project.start_disturbed("fetch_base", "move to group", *CONFIG, "--until", "fetch_base", event=0, group=little_memory)
-    assert run.wait(timeout=300) == 1
+    assert run.wait(timeout=3000) == 1
     screen = project.screen.read_text()
     assert "SIGKILL" in screen
     assert "memory" in screen

@@ -17,7 +17,7 @@ def test_a_second_run_in_the_same_folder_is_refused(project, record_property):
     output = project.snakemake(*CONFIG, "--until", "prepare_task", code=1)
     assert "lock" in output
     os.killpg(run.pid, signal.SIGCONT)
-    assert run.wait(timeout=300) == 0
+    assert run.wait(timeout=3000) == 0
     record_property("outcome", "refused; the first ended well")
 
 
@@ -28,7 +28,7 @@ def test_two_working_folders_over_one_results_folder(project, tmp_path, referenc
     project.results.mkdir()
     (other.work / "results").symlink_to(project.results)
     runs = [one.start(*CONFIG, "--", *TARGETS) for one in (project, other)]
-    codes = [run.wait(timeout=1800) for run in runs]
+    codes = [run.wait(timeout=3000) for run in runs]
     project.snakemake(*CONFIG, "--", *TARGETS)
     same(project, reference)
     assert project.half_written() == []

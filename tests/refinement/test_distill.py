@@ -14,7 +14,7 @@ from pmqbench.refinement import distillation, state
 from pmqbench.refinement.base import REFINERS, refiner_of
 from pmqbench.refinement.engine import refine
 from pmqbench.refinement.methods.distill import Distill
-from tests.refinement.conftest import QUICK
+from tests.refinement.towers import QUICK
 
 FAMILIES = ["clip", "bert", "t5"]
 

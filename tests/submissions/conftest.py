@@ -65,10 +65,25 @@ def record_of(model, task):
     costs = Costs(2.0, 16 if model.seed is not None else 0, bool(model.names["chosen"]))
     inputs = {name: f"{zlib.crc32(name.encode()):064x}" for name in ("base", *TASKS)}
     made = {"recipe": {}, "inputs": inputs | {"data": task_data[task]}, "code": "c0de", "versions": {"torch": "2"}}
+    made["weights"] = f"{zlib.crc32(model.id.encode()):064x}"
     error = float(np.sqrt(value * (1 - value) / N))
     packed = pack_outcomes(correct)
     return Record(
-        model.id, model.kind, task, model.seed, "accuracy", value, N, error, 1.0, packed, size, 0.1, 9.0, made, costs
+        model.id,
+        model.kind,
+        task,
+        model.seed,
+        "accuracy",
+        value,
+        N,
+        error,
+        1.0,
+        packed,
+        size,
+        0.1,
+        9.0,
+        made | {"tensors": model.id},
+        costs,
     ), made
 
 
@@ -86,7 +101,8 @@ def write_results(layout):
         for task in model.tasks:
             record, made = record_of(model, task)
             write_record(layout.record_file(model, layout.tasks[task]), record)
-        write_sealed(Path(model.folder) / "manifest.json", made | {"size_bytes": record.size_bytes})
+        stated = {"size_bytes": record.size_bytes, "files": {"weights": made["weights"]}}
+        write_sealed(Path(model.folder) / "manifest.json", made | stated)
     report = Path(REPORTS) / layout.suite.name
     records = collect(layout.suite.name, Reports(layout).record_rows(SimpleNamespace(report=layout.suite.name)))
     write_table(report / "records.parquet", records)

@@ -1,6 +1,8 @@
 """Stored images to arrays, files to splits, and the checks against a data set's own classes."""
 
 import io
+import os
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -274,9 +276,27 @@ def test_a_changed_image_behind_a_link_changes_the_datas_id(tmp_path):
     (tmp_path / "data/test").symlink_to(tmp_path / "store/test")
     (tmp_path / "store/test/red/loop").symlink_to(tmp_path / "store/test")
     before = local_task(tmp_path / "data").data_id
-    next((tmp_path / "store/test/red").glob("*.png")).write_bytes(b"another")
+    image = next((tmp_path / "store/test/red").glob("*.png"))
+    shutil.copy(image, tmp_path / "edited.png")
+    (tmp_path / "edited.png").replace(image)
     local._state.cache_clear()
     assert local_task(tmp_path / "data").data_id != before
+
+
+def test_no_image_is_looked_at_while_a_config_is_read(tmp_path, monkeypatch):
+    """Every start of Snakemake, and of each of its jobs on a cluster, reads it; data sets have millions of images."""
+    for split in ("train", "test"):
+        labelled(tmp_path, split, "folder")
+    images = {str(path) for path in tmp_path.rglob("*.png")}
+    assert len(images) == 18
+    looked = []
+    for name in ("stat", "lstat", "open"):
+        known = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda path, *a, k=known, **b: looked.append(str(path)) or k(path, *a, **b))
+    monkeypatch.setattr(io, "open", lambda path, *a, k=io.open, **b: looked.append(str(path)) or k(path, *a, **b))
+    local_task(tmp_path).data_id  # noqa: B018 - what layouts ask for
+    assert str(tmp_path) in looked  # what is looked at is seen here
+    assert images.isdisjoint(looked)
 
 
 def test_shards_must_agree_on_their_labels(tmp_path):

@@ -33,15 +33,15 @@ class Project:
 
     Attributes:
         variables: added to Snakemake's environment.
-        user: id of the user and group that run it; None is who runs the tests.
+        prefix: a command, with its arguments, that runs it.
     """
 
     def __init__(self, source: Path, work: Path) -> None:
         self.source, self.work = source, work
         self.variables: dict[str, str] = {}
-        self.user: int | None = None
+        self.prefix: tuple[str, ...] = ()
 
-    def snakemake(self, *arguments: str, code: int | None = 0, timeout: int = 600) -> str:
+    def snakemake(self, *arguments: str, code: int | None = 0, timeout: int = 1800) -> str:
         """Runs Snakemake in the working folder; returns its output. `code` None accepts any exit status."""
         done = subprocess.run(
             self.command(arguments),
@@ -50,9 +50,6 @@ class Project:
             capture_output=True,
             text=True,
             timeout=timeout,
-            user=self.user,
-            group=self.user,
-            extra_groups=None if self.user is None else [],
         )
         output = done.stdout + done.stderr
         assert code is None or done.returncode == code, output[-6000:]
@@ -64,7 +61,17 @@ class Project:
         return subprocess.Popen(self.command(arguments), cwd=self.work, env=self.environment(), start_new_session=True, **quiet)
 
     def command(self, arguments: tuple[str, ...]) -> list[str]:
-        return [sys.executable, "-m", "snakemake", "-s", str(self.source / "Snakefile"), "--cores", "2", *arguments]
+        return [
+            *self.prefix,
+            sys.executable,
+            "-m",
+            "snakemake",
+            "-s",
+            str(self.source / "Snakefile"),
+            "--cores",
+            "2",
+            *arguments,
+        ]
 
     def environment(self) -> dict[str, str]:
         return environment() | self.variables

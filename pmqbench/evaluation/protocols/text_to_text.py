@@ -119,7 +119,7 @@ def spearman(made: Sequence[str], targets: Sequence[str], where: str) -> Score:
     else:
         rho = float(spearmanr(numbers, wanted).statistic)
     error = (1 - rho**2) * math.sqrt((1 + rho**2 / 2) / (len(numbers) - 3))
-    return Score(rho, error, len(numbers))
+    return Score(rho, error, len(numbers), least=-1.0)
 
 
 def number(text: str) -> float:

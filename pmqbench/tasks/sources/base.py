@@ -26,6 +26,8 @@ class DataSource(ABC):
     """
 
     yields: ClassVar[str]
+    downloads: ClassVar[bool] = False
+    """Whether the data come over the network."""
     allow_overlap = False
     """Whether splits may share examples."""
 

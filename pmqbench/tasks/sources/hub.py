@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class HubData:
     """A data set of the hub, in parquet (or converted by the hub: revision refs/convert/parquet)."""
 
+    downloads = True
+
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", description="Data set, owner/name.")]
     config: Annotated[str | None, Field(description="Configuration, where a data set has several.")] = None
     revision: Annotated[

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -39,7 +41,9 @@ class LocalImages(LabelledImages):
         check_folder(self._folder(), where)
 
     def state(self) -> Any:
-        """A hash of names, sizes and times, so that a changed file is read again."""
+        """A hash of folders' times and of tables' sizes and times, so that what is added, removed, replaced or renamed is read
+        again. Not of each image's: there may be millions, and this is asked whenever Snakemake or one of its jobs starts.
+        """
         return _state(self._folder())
 
     def table(self, split: str, where: str) -> StoredImages:
@@ -128,17 +132,42 @@ class ImageFolder:
         return [self.folder / name for name in sorted(images)]
 
 
-def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+def files_below(folder: Path) -> list[Path]:
     """Every file below a folder, sorted; links to folders are followed, unless they lead back to a folder above."""
-    above = (*above, folder.resolve())
-    for path in sorted(folder.iterdir()):
-        if not path.is_dir():
-            yield path
-        elif path.resolve() not in above:
-            yield from files_below(path, above)
+    return sorted(inner / name for inner, names in folders_below(folder) for name in names)
+
+
+def folders_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and every folder below it, each with the names of its own files, sorted; as `files_below`.
+
+    What is a folder the listing itself tells: no file is looked at.
+    """
+    above = (*above, os.path.realpath(folder))
+    with os.scandir(folder) as listing:
+        entries = sorted((entry.name, _is_folder(entry)) for entry in listing)
+    yield folder, [name for name, is_folder in entries if not is_folder]
+    for name, is_folder in entries:
+        if is_folder and os.path.realpath(folder / name) not in above:
+            yield from folders_below(folder / name, above)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 @cache
 def _state(folder: Path) -> str:
-    files = [(path.relative_to(folder).as_posix(), path.stat()) for path in files_below(folder) if path.is_file()]
-    return hash8([(name, status.st_size, status.st_mtime_ns) for name, status in files])
+    found = []
+    for inner, names in folders_below(folder):
+        tables = [inner / name for name in names if not name.lower().endswith(IMAGES)]
+        found += [(path.relative_to(folder).as_posix(), *_stamp(path)) for path in (inner, *filter(Path.is_file, tables))]
+    return hash8(found)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Of a file its size and time, of a folder its time: it changes with the names in it."""
+    status = path.stat()
+    return 0 if stat.S_ISDIR(status.st_mode) else status.st_size, status.st_mtime_ns
