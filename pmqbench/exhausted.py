@@ -60,8 +60,8 @@ def more_memory(rule: str = "RULE", asked_mb: int | None = None) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised from."""
+    """An error and what it was raised from, or while another one was handled; not what its author left out (`from None`)."""
     one: BaseException | None = error
     while one is not None:
         yield one
-        one = one.__cause__ or one.__context__
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)

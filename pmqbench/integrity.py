@@ -26,6 +26,8 @@ MANIFEST = "manifest.json"
 CHOICE = "tuning.json"
 SEAL = "sha256"
 TENSORS = ".safetensors"
+CLOCK_TICK_NS = 20_000_000
+"""Times of files are those of the kernel's last tick: 10 ms at most on Linux."""
 AGAIN = "or let `pmqbench doctor --remove` find and delete all that is damaged, and run again."
 
 
@@ -102,13 +104,16 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def checksum(path: str | Path) -> str:
-    """SHA-256 of a file, in hex; a file that was hashed and is as old and as long as it was then is not read again."""
+    """SHA-256 of a file, in hex; one that was hashed, and by what the system says of it has not changed, is not read again."""
     status = Path(path).stat()
-    return _checksum(Path(path).resolve(), status.st_size, status.st_mtime_ns)
+    if time.time_ns() - status.st_ctime_ns < CLOCK_TICK_NS:
+        return sha256_file(path)  # a second change within the same tick of the file system's clock would not show
+    # ctime, since mtime can be set back, and a copy program does.
+    return _checksum(Path(path).resolve(), status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
 
 
 @cache
-def _checksum(path: Path, size: int, changed: int) -> str:
+def _checksum(path: Path, *status: int) -> str:
     return sha256_file(path)
 
 

@@ -126,7 +126,7 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:
         logger.info(BEGAN, platform.node(), snakemake.threads, asked_mb or "no", kills_for_memory())
         started = time.perf_counter()
         stop_at_signals()
-        link_results([*snakemake.input, *snakemake.output])
+        link_results(snakemake.input, snakemake.output)
         with heartbeat():
             verify(read_whole(snakemake), snakemake.threads)
             main(snakemake)

@@ -11,8 +11,8 @@ from pmqbench.jobs import run_job
 
 def fail_as_job(main, log, rule="merge_experts", **changes):
     """Runs `main` as a job that fails; returns what it ended with."""
-    given = {"wildcards": {"merge": "ta"}, "threads": 1, "params": {}, "input": [], "output": []}
-    given["resources"] = {"mem_mb": 4000}
+    given = {"wildcards": {"merge": "ta"}, "threads": 1, "params": {}, "resources": {"mem_mb": 4000}}
+    given |= {"input": [], "output": ["results/merged/ta/manifest.json"]}
     job = SimpleNamespace(log=[str(log)], rule=rule, **(given | changes))
     loggers = [logging.getLogger(), logging.getLogger("pmqbench")]
     before = [(list(one.handlers), one.level) for one in loggers]

@@ -34,7 +34,7 @@ def test_a_config_is_checked(capsys, tmp_path):
     ("write", "said"),
     [
         (lambda path: None, "no records.parquet here. Name the folder of a report: results/suites/mini"),
-        (lambda path: path.write_text("cut off"), "records.parquet: cannot be read"),
+        (lambda path: path.write_text("cut off"), "records.parquet: its content is not what was written"),
         (lambda path: write_table(path, pd.DataFrame({"training_seed": [0]})), "records.parquet: its columns are not suite,"),
     ],
 )

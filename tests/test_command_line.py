@@ -106,6 +106,12 @@ def test_what_was_made_is_evaluated_where_it_is(here, capsys):
         assert line[-1] == "20"
     mean = sum(record["value"] for record in records.values()) / 2
     assert ["average", f"{100 * mean:.2f}"] in [line.split()[:2] for line in out.splitlines()]
+    with open(here / "quantized/model.safetensors", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"!")
+    with pytest.raises(SystemExit):
+        main(["evaluate", "quantized", "--base", "models/base", "--data", "mine.yaml", "--threads", "1"])
+    assert "model.safetensors: its content is not what was written" in capsys.readouterr().err
 
 
 def test_bases_and_experts_are_evaluated(here, capsys):

@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from pmqbench.errors import DataError
-from pmqbench.integrity import read_manifest, read_sealed, save_sealed_tensors, verify, write_manifest, write_sealed
+from pmqbench.integrity import (
+    checksum,
+    read_manifest,
+    read_sealed,
+    save_sealed_tensors,
+    verify,
+    write_manifest,
+    write_sealed,
+)
 from pmqbench.reporting.collect import read_table, refuse_outdated, write_table
 from pmqbench.tasks.splits import drawn_images, save_split
 from tests.job_runs import fail_as_job
@@ -137,3 +145,12 @@ def test_a_record_of_other_weights_is_not_collected(artefact, tmp_path, monkeypa
     refuse_outdated([record], ["r.json"])
     with pytest.raises(DataError, match=r"r\.json: it tells of other weights than results/merged/ta-1 has by now"):
         refuse_outdated([replace(record, provenance={"weights": "0"})], ["r.json"])
+
+
+def test_a_checksum_is_that_of_now_even_where_size_and_times_are_those_of_before(artefact):
+    path = artefact / "model.safetensors"
+    for place in range(20):
+        before, times = checksum(path), path.stat()
+        flip(path, place)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert checksum(path) != before

@@ -37,7 +37,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Prints what was found, and removes it if that is wanted."""
-    from pmqbench.health.runs import locks
+    from pmqbench.health.runs import locks, snakemakes
 
     if not given.results.is_dir():
         remedy = "Give the results folder, or run where it lies."
@@ -46,8 +46,8 @@ def run(given: argparse.Namespace) -> None:
     harmful = [finding for finding in found if finding.harmful]
     show(given.results, found, given.all)
     if given.remove and (paths := [path for finding in harmful for path in finding.remove]):
-        if locks(given.results.resolve().parent):
-            what = "the results are locked, so nothing was removed."
+        if locks(given.results) or snakemakes(given.results):
+            what = "a run is at work on the results, or they are locked, so nothing was removed."
             raise ResourceError(what, where=str(given.results), remedy="Wait for the run, or unlock after one that was killed.")
         remove(paths)
         harmful = [finding for finding in harmful if not finding.remove]
@@ -56,19 +56,19 @@ def run(given: argparse.Namespace) -> None:
 
 def findings(results: Path, quick: bool, configs: Sequence[str]) -> Iterator[Finding]:
     """All that there is to say of a results folder."""
-    from pmqbench.health.damage import damage_findings, record_findings
+    from pmqbench.health.damage import damage_findings, record_findings, unknown_finding
     from pmqbench.health.leftovers import state_findings, temporary_findings
     from pmqbench.health.runs import incomplete_finding, lock_finding, snakemakes
     from pmqbench.health.space import space_finding
     from pmqbench.heartbeat import heartbeat, show_heartbeat
 
-    folder = results.resolve().parent
     show_heartbeat()
     with heartbeat():
-        yield from lock_finding(folder)
-        yield from incomplete_finding(folder)
-        yield from temporary_findings(results, at_work=bool(snakemakes(folder)))
+        yield from lock_finding(results)
+        yield from incomplete_finding(results)
+        yield from temporary_findings(results, at_work=bool(snakemakes(results)))
         yield from damage_findings(results, quick)
+        yield from unknown_finding(results)
         yield from record_findings(results)
         yield from space_finding(results)
         yield from state_findings(results)

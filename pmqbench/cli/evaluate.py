@@ -76,10 +76,12 @@ def run(given: argparse.Namespace) -> None:
 
 def _model(pipeline: Pipeline, folder: Path, made_here: bool, has_base: bool) -> Model:
     """The model to evaluate: where it is, if `merge` or `quantize` wrote it, else as a base or an expert is brought in."""
+    from pmqbench.integrity import verify
     from pmqbench.workflow.layout import Model
 
     base = pipeline.fetch_base()
     if made_here:
+        verify(folder.iterdir(), pipeline.threads)
         pipeline.layout.family.check_like(folder, Path(base), f"model {folder}")
         kind, place = "quantized" if "quantizer" in read_json(folder / "manifest.json")["recipe"] else "merged", str(folder)
     elif has_base:

@@ -142,8 +142,8 @@ def check_records(found: Iterable[Named]) -> None:
         if record.kind == "quantized" and one.bits < UNROUNDED_BITS and (one.merge, weights_of(record)) in merged:
             what = f"it has {one.bits} bits and the weights of its merge at full precision: nothing was rounded."
             raise DataError(what, where=record.model, remedy=_again(record))
-        if record.loss is None:
-            continue  # whether answers are right is not enough to tell models apart
+        if not record.loss:  # whether answers are right does not tell models apart, nor does a loss that rounds to 0
+            continue
         twin = answers.setdefault((record.task, record.loss, record.correct), record)
         if weights_of(twin) != weights_of(record):
             what = f"{twin.model} and {record.model} have other weights, but answer all examples alike (loss {record.loss})."

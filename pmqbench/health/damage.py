@@ -19,10 +19,18 @@ REMOVE = "The next run makes them again: pmqbench doctor --remove"
 
 
 def artefacts(results: Path) -> list[Path]:
-    """Folders of data and models: those that hold a manifest, and those that lack theirs."""
-    found = {path.parent for part in ("data", *MODELS) for path in (results / part).rglob(MANIFEST)}
-    found |= {path.parent for part in ("data", *MODELS) for path in (results / part).rglob("*.safetensors")}
-    return sorted(found)
+    """Folders of data and models, by their manifests."""
+    return sorted(path.parent for part in ("data", *MODELS) for path in (results / part).rglob(MANIFEST))
+
+
+def unknown_finding(results: Path) -> Iterator[Finding]:
+    """Folders of weights without a manifest: of jobs that were killed, whose run makes them anew, or of somebody's own."""
+    weights = (path for part in ("data", *MODELS) for path in (results / part).rglob("*.safetensors"))
+    folders = sorted({path.parent for path in weights if not path.name.startswith(".")} - {*artefacts(results)})
+    if folders:
+        way_out = "A run that needs them makes them anew. Whatever else they are: results/ is no place for files of your own."
+        things = tuple(f"{folder}: it has no manifest, so nothing tells what made it" for folder in folders)
+        yield Finding("of unknown origin", things, way_out, harmful=False)
 
 
 def files_of(folder: Path) -> tuple[Path, ...]:
@@ -37,14 +45,12 @@ def files_of(folder: Path) -> tuple[Path, ...]:
 
 
 def check_artefact(folder: Path, quick: bool) -> None:
-    """Raises DataError for a folder whose manifest is missing or damaged, or one of whose files is not what it states.
+    """Raises DataError for a folder whose manifest is damaged, or one of whose files is not what it states.
 
     Args:
         folder: the artefact's.
         quick: whether to look at manifests, and whether files are there, alone.
     """
-    if not (folder / MANIFEST).is_file():
-        raise DataError("it has no manifest, so nothing tells what made it.", where=str(folder))
     stated = read_manifest(folder)["files"]
     if quick:
         for name in stated:

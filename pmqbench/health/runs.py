@@ -15,13 +15,21 @@ PROC = Path("/proc")
 STATE = ".snakemake"
 
 
-def snakemakes(folder: Path) -> list[int]:
-    """Processes of this machine that run Snakemake in a folder, but for this one; none where the system does not tell."""
-    found = []
+def working_folder(results: Path) -> Path:
+    """Where Snakemake works that writes a results folder; the folder itself may be a link to another file system."""
+    return Path(os.path.abspath(results)).parent
+
+
+def snakemakes(results: Path) -> list[int]:
+    """Processes of this machine that run Snakemake over a results folder, from whichever working folder, but for this one.
+
+    None where the system does not tell.
+    """
+    found, results = [], results.resolve()
     for process in PROC.glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            here = (process / "cwd").resolve() == folder.resolve()
+            here = (process / "cwd" / "results").resolve() == results
         except OSError:  # it has ended, or is another user's
             continue
         if here and any(Path(word).name == "snakemake" for word in command[:4]):
@@ -29,14 +37,14 @@ def snakemakes(folder: Path) -> list[int]:
     return sorted(pid for pid in found if pid != os.getpid())
 
 
-def locks(folder: Path) -> list[Path]:
-    """Snakemake's lock files of a working folder."""
-    return sorted((folder / STATE / "locks").glob("*.lock"))
+def locks(results: Path) -> list[Path]:
+    """Snakemake's lock files."""
+    return sorted((working_folder(results) / STATE / "locks").glob("*.lock"))
 
 
-def lock_finding(folder: Path) -> Iterator[Finding]:
+def lock_finding(results: Path) -> Iterator[Finding]:
     """Who holds the lock, if there is one, and since when."""
-    files, running = locks(folder), snakemakes(folder)
+    files, running = locks(results), snakemakes(results)
     if not files:
         return
     since = min(file.stat().st_mtime for file in files)
@@ -51,9 +59,9 @@ def lock_finding(folder: Path) -> Iterator[Finding]:
         yield Finding("lock", (f"{held}, and no Snakemake of this machine works here",), way_out)
 
 
-def incomplete(folder: Path) -> list[str]:
+def incomplete(results: Path) -> list[str]:
     """Outputs of jobs that began and did not end, as paths from the working folder."""
-    marks = folder / STATE / "incomplete"
+    marks = working_folder(results) / STATE / "incomplete"
     names = (path.relative_to(marks).parts for path in marks.rglob("*") if path.is_file() and path.name != "migration_underway")
     return sorted(_decoded("".join(part.removeprefix("@") for part in name)) for name in names)
 
@@ -65,9 +73,9 @@ def _decoded(mark: str) -> str:
         return mark
 
 
-def incomplete_finding(folder: Path) -> Iterator[Finding]:
+def incomplete_finding(results: Path) -> Iterator[Finding]:
     """What was being made when a run ended; a run that is at work has such files too."""
-    names = incomplete(folder)
-    if names and not snakemakes(folder):
+    names = incomplete(results)
+    if names and not snakemakes(results):
         way_out = "Run again: these are made anew (`--rerun-incomplete`, which profiles/default sets)."
         yield Finding("incomplete", tuple(names), way_out)

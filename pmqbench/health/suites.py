@@ -11,6 +11,7 @@ from pmqbench.health.damage import artefacts
 from pmqbench.health.findings import Finding
 from pmqbench.health.space import gigabytes
 from pmqbench.recipes import Suite
+from pmqbench.storage import RESULTS
 from pmqbench.workflow.layout import DATA, MODELS, Layout
 from pmqbench.workflow.quantizations import Quantizations
 from pmqbench.workflow.stages import Stages, code_of
@@ -34,7 +35,8 @@ def codes(suite: Suite) -> dict[str, str]:
 
 def suite_findings(results: Path, suites: Sequence[Suite]) -> Iterator[Finding]:
     """Stale artefacts of the suites, and folders that none of them names, with what these take."""
-    known = {results.parent / folder: code for suite in suites for folder, code in codes(suite).items()}
+    codes_of_today = {folder: code for suite in suites for folder, code in codes(suite).items()}
+    known = {results / Path(folder).relative_to(RESULTS): code for folder, code in codes_of_today.items()}
     there = artefacts(results)
     stale = [folder for folder in there if folder in known and code_of(str(folder / "manifest.json")) != known[folder]]
     if stale:

@@ -23,7 +23,10 @@ def refuse_orphans() -> None:
     if shutil.which("squeue") is None:
         return
     asked = ["squeue", "--me", "--noheader", f"--format={FORMAT}"]
-    told = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return  # of a Slurm that is down nothing is known, and a run on this machine alone needs nothing of it
     if orphans := orphaned(told.stdout, os.getcwd()):
         ids = " ".join(orphans)
         what = f"jobs of an earlier run of this folder, which was killed, are still in the queue: {ids}."

@@ -12,10 +12,7 @@ from pmqbench.quantization.methods.gptq import Gptq
 from pmqbench.quantization.methods.mixed import Mixed
 from pmqbench.quantization.methods.qronos import Qronos
 from pmqbench.quantization.problem import Expert
-from pmqbench.refinement.engine import refine
-from pmqbench.refinement.methods.distill import Distill
 from tests.devices.pretended import Elsewhere, pretended
-from tests.refinement.conftest import QUICK
 
 RUNS = {
     "clip": (Epmq(target_inputs="expert"), Qronos(act_order=True), Mixed(bits=3, probe_samples=2)),
@@ -57,19 +54,6 @@ def test_quantization_runs_there_and_gives_the_same_codes(cases, family, method,
         assert torch.equal(found.codes[layer].weight(), found.tensors[f"{layer}.weight"]), layer
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_distillation_runs_there_and_learns_the_same(towers, checkpointing, monkeypatch):
-    options = QUICK | {"steps": 4, "checkpointing": checkpointing}
-    expected = towers.distilled(**options)
-    model, codes = towers.quantized()
-    with pretended("meta", monkeypatch) as device:
-        method, experts = Distill(**options), moved(towers.experts, device)
-        found = refine(model.to(device), codes, method, towers.calibration, experts, seed=0, state=None, identity="")
-    # Attention has another kernel there, so sums are taken in another order.
-    for one, other in zip(expected.curve, found.curve, strict=True):
-        assert other["held_out"] == (one["held_out"] and pytest.approx(one["held_out"], rel=1e-4))
-
-
 def test_evaluation_runs_there(towers, monkeypatch):
     generator = torch.Generator().manual_seed(0)
     classes = torch.nn.functional.normalize(torch.randn(5, 32, generator=generator), dim=-1)
@@ -79,4 +63,4 @@ def test_evaluation_runs_there(towers, monkeypatch):
     with pretended("cuda", monkeypatch) as device:
         found = classify(copy.deepcopy(towers.merged).to(device), head, batches, device, "test")
     assert torch.equal(found.correct, expected.correct)
-    assert torch.equal(found.loss, expected.loss)
+    assert torch.allclose(found.loss, expected.loss, rtol=1e-4, atol=1e-3)

@@ -63,7 +63,7 @@ def job(base, tmp_path):
     ]
     plan = {"family": "clip", "models": models, "tasks": [task], "batch_size": 4}
     return SimpleNamespace(
-        threads=1, params=SimpleNamespace(plan=plan, code="c"), tensors=tensors, codes=codes, folder=tmp_path
+        threads=1, resources={}, params=SimpleNamespace(plan=plan, code="c"), tensors=tensors, codes=codes, folder=tmp_path
     )
 
 

@@ -51,10 +51,10 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(towers, device, t
 
     run = Training.run
 
-    def keeping(training, file, progress):
+    def keeping(training, file):
         nonlocal training_file
         training_file = file
-        run(training, file, progress)
+        run(training, file)
 
     training_file = None
     with monkeypatch.context() as patch:

@@ -101,9 +101,14 @@ def test_a_record_of_other_weights_than_the_model_has_is_outdated(doctor):
     assert not record.exists()
 
 
-def test_a_model_folder_without_its_manifest_is_damaged(doctor):
+def test_a_folder_without_a_manifest_is_told_and_left_alone(doctor):
+    """It may be of a job that was killed, or somebody's own."""
     Path("results/merged/ta-2/manifest.json").unlink()
-    assert "results/merged/ta-2: it has no manifest" in doctor()[1]
+    before = kept()
+    status, said = doctor("--remove")
+    assert status == 0
+    assert "results/merged/ta-2: it has no manifest" in said
+    assert kept() == before
 
 
 def test_what_the_system_does_not_read_is_told_and_left_alone(doctor, monkeypatch):
@@ -138,7 +143,7 @@ def test_jobs_that_never_ended_are_named_whatever_the_length_of_their_paths(doct
     (marks / f"@{long[:254]}").mkdir(parents=True)
     (marks / f"@{long[:254]}" / long[254:]).write_text("{}")
     (marks / urlsafe_b64encode(b"results/merged/ta-3/model.safetensors").decode()).write_text("{}")
-    assert incomplete(work) == ["results/merged/ta-3/model.safetensors", "results/" + "x" * 300]
+    assert incomplete(work / "results") == ["results/merged/ta-3/model.safetensors", "results/" + "x" * 300]
     status, said = doctor()
     assert status == 1
     assert "--rerun-incomplete" in said
@@ -162,10 +167,22 @@ def test_a_snakemake_at_work_is_known_by_its_folder(work):
     (work / "snakemake").write_text(command)
     with subprocess.Popen([sys.executable, "snakemake"], cwd=work, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        assert snakemakes(work) == [process.pid]
-        assert snakemakes(work.parent) == []
+        assert snakemakes(work / "results") == [process.pid]
+        assert snakemakes(work.parent / "results") == []
         process.kill()
-    assert snakemakes(work) == []
+    assert snakemakes(work / "results") == []
+
+
+def test_a_lock_is_seen_where_results_is_a_link_to_another_folder(doctor, work, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("scratch") / "results"
+    Path("results").rename(elsewhere)
+    Path("results").symlink_to(elsewhere)
+    assert doctor()[0] == 0
+    (work / ".snakemake/locks").mkdir(parents=True)
+    (work / ".snakemake/locks/0.output.lock").touch()
+    Path("results/merged/ta-1/model.safetensors").write_bytes(b"damaged")
+    assert doctor("--remove")[0] == 2
+    assert Path("results/merged/ta-1/model.safetensors").exists()
 
 
 def test_a_folder_that_is_none_is_answered(doctor):
