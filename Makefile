@@ -20,6 +20,11 @@ REPRODUCED = "reproduced/$$SUITE"
 FOLDER = $(BIN)/python -m pmqbench.workflow $(CONFIG) "$$TARGET"
 
 export MLFLOW_DISABLE_TELEMETRY := true
+# Snakemake keeps a cache in the user's home, and does not start where it cannot.
+CACHE = "$${XDG_CACHE_HOME:-$$HOME/.cache}"
+ifneq ($(shell mkdir -p $(CACHE) 2> /dev/null && test -w $(CACHE) && echo writable),writable)
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+endif
 
 .DEFAULT_GOAL := run
 .PHONY: run show estimate unlock doctor reproduce test test-faults test-cluster test-fuzz test-gpu lint report leaderboard submit readme export ui clean help install

@@ -81,7 +81,7 @@ class Checkpoint:
             )
         slot = self._slots[name]
         with self._open() as file:
-            if slot.rows is None:
+            if slot.rows is None or not file.get_slice(slot.stored).get_shape():  # a single number has no rows
                 return file.get_tensor(slot.stored)
             return file.get_slice(slot.stored)[slot.rows[0] : slot.rows[1]]
 
@@ -90,7 +90,7 @@ class Checkpoint:
         slot = self._slots[name]
         with self._open() as file:
             shape = tuple(file.get_slice(slot.stored).get_shape())
-        return shape if slot.rows is None else (max(0, min(slot.rows[1], shape[0]) - slot.rows[0]), *shape[1:])
+        return shape if slot.rows is None or not shape else (max(0, min(slot.rows[1], shape[0]) - slot.rows[0]), *shape[1:])
 
     def left_over(self) -> list[str]:
         """Names of the stored tensors that no canonical tensor is read from."""

@@ -27,6 +27,17 @@ def test_the_report_page_follows_every_file_that_it_shows(tmp_path):
         os.utime(file, (1000, 1000))
 
 
+def test_snakemake_has_a_cache_where_the_home_cannot_be_written(tmp_path):
+    def caches(home):
+        command = ["make", "-pn", "-f", str(ROOT / "Makefile"), "help"]
+        variables = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"} | {"HOME": str(home)}
+        said = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=True).stdout
+        return [line for line in said.splitlines() if line.startswith("XDG_CACHE_HOME")]
+
+    assert caches(tmp_path) == []
+    assert caches("/proc/none") == [f"XDG_CACHE_HOME := {tmp_path}/.snakemake/cache"]
+
+
 def test_what_a_user_writes_is_no_part_of_a_command(tmp_path):
     """Quotes, spaces and commands in names reach the program as they are, and the shell runs none of them."""
     said = tmp_path / "said"

@@ -15,7 +15,9 @@ from pmqbench.errors import DataError
 
 BATCH = 256
 """Images decoded before they are written."""
-UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error)
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is decoded; of the others Pillow knows, some start programs (EPS) and some are hardly ever read."""
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, NotImplementedError, struct.error)
 """What Pillow raises for damaged files."""
 DEEP = ("I", "F")
 """Modes that Pillow does not scale when it converts them: 16 bits would become white, fractions black."""
@@ -48,7 +50,7 @@ def decode(stored: bytes | Path, size: int, where: str) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(stored) if isinstance(stored, bytes) else stored) as image:
+            with Image.open(io.BytesIO(stored) if isinstance(stored, bytes) else stored, formats=FORMATS) as image:
                 return prepare(image, size)
     except BOMBS as error:
         raise DataError(f"the image is too large ({error}).", where=where, remedy="Scale it down, or remove it.") from error

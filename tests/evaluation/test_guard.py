@@ -63,12 +63,7 @@ def job(base, tmp_path):
     ]
     plan = {"family": "clip", "models": models, "tasks": [task], "batch_size": 4}
     return SimpleNamespace(
-        threads=1,
-        resources={},
-        params=SimpleNamespace(plan=plan, code="c"),
-        tensors=tensors,
-        codes=codes,
-        folder=tmp_path,
+        threads=1, resources={}, params=SimpleNamespace(plan=plan, code="c"), tensors=tensors, codes=codes, folder=tmp_path
     )
 
 
@@ -188,7 +183,5 @@ def test_equal_numbers_that_are_right():
             named("ta/gptq/seed-0", "q", task="textures"),
             named("t5/a", "1", loss=None, task="sst2"),
             named("t5/b", "2", loss=None, task="sst2"),
-            named("sure/a", "1", loss=0.0, task="shapes"),
-            named("sure/b", "2", loss=0.0, task="shapes"),
         ]
     )

@@ -31,7 +31,14 @@ def unfriendly(small, tmp_path, small_disk):
     home.mkdir(mode=0o555)
     subprocess.run(["chmod", "-R", "a-w,a+rX", source], check=True)
     project = Disturbed(source, work)
-    project.prefix, project.variables = BOUND, {"HOME": str(home), "PYTHONPATH": str(source)}
+    project.prefix, project.variables = (
+        BOUND,
+        {
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(work / ".snakemake/cache"),
+            "PYTHONPATH": str(source),
+        },
+    )
     return project
 
 

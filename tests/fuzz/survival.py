@@ -23,7 +23,8 @@ def outcome(call, *arguments, **named):
         refused = error
     assert refused.what, "says nothing"
     assert refused.where, f"says not where: {refused}"
-    assert refused.remedy or " must " in f" {refused.what}", f"has no remedy: {refused}"
+    told = refused.remedy or " must " in f" {refused.what}" or ": " in refused.where  # a field, to be mended
+    assert told, f"has no remedy: {refused}"
     str(refused).encode()  # a terminal can show it
     return refused
 

@@ -70,7 +70,7 @@ class Task(ABC):
         """
         where = f"{where or f'task {self.name}'}.source"
         options = {key: value for key, value in self.source.items() if key != "name"}
-        source = build_options(DATA_SOURCES, self.source["name"], options, where)
+        source = build_options(DATA_SOURCES, str(self.source["name"]), options, where)
         if source.yields != self.takes:
             fitting = [name for name in DATA_SOURCES.names() if DATA_SOURCES.get(name).yields == self.takes]
             what = (

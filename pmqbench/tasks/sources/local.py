@@ -144,11 +144,18 @@ def folders_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[P
     """
     above = (*above, os.path.realpath(folder))
     with os.scandir(folder) as listing:
-        entries = sorted((entry.name, entry.is_dir()) for entry in listing)
+        entries = sorted((entry.name, _is_folder(entry)) for entry in listing)
     yield folder, [name for name, is_folder in entries if not is_folder]
     for name, is_folder in entries:
         if is_folder and os.path.realpath(folder / name) not in above:
             yield from folders_below(folder / name, above)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 @cache
