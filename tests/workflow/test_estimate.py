@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import yaml
+from snakemake.iocontainers import Wildcards
 
 from benchmarks.shapes import MODELS, shapes
 from pmqbench.cli import main
@@ -13,7 +14,6 @@ from pmqbench.config import load_suite
 from pmqbench.families.base import FAMILIES
 from pmqbench.integrity import write_manifest
 from pmqbench.workflow.estimate import Estimate
-from pmqbench.workflow.jobs import Wildcards
 from tests.workflow.conftest import tiny_config
 
 LARGE = {"batch_jobs": False, "job_gpus": 0}
