@@ -76,8 +76,9 @@ export: install  ## Write SUITE's quantized models as folders that stock transfo
 ui: install  ## Open the MLflow pages on 127.0.0.1; PORT=5001 for another port than 5000
 	@$(BIN)/python -m pmqbench.reporting.tracking_page results --port $(PORT)
 
+# On the CPU, whatever there is: numbers are compared with a CPU's, and two processes would wait for each other's GPU.
 test: install  ## Run the whole test suite
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope
+	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q -n 2 --dist loadscope
 
 test-faults: install  ## Kill, starve and damage runs in every way: half an hour
 	$(BIN)/python -m pytest -q -m faults

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pmqbench.errors import ConfigError
+from pmqbench.heartbeat import rounds
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +67,11 @@ def take_devices(needed: int, names: Sequence[str]) -> list[str]:
     folder.mkdir(mode=0o700, exist_ok=True)
     # One job at a time collects devices: two that each had some of what they need would wait for each other.
     turn = os.open(folder / "turn", os.O_RDWR | os.O_CREAT)
-    if not _locked(turn):
-        logger.info("waiting for a GPU: other jobs are waiting already")
-        fcntl.flock(turn, fcntl.LOCK_EX)
-    taken = _collect(needed, names, folder)
+    with rounds("GPUs", needed):  # so that a command that has no log says what it waits for, too
+        if not _locked(turn):
+            logger.info("waiting for a GPU: other jobs are waiting already")
+            fcntl.flock(turn, fcntl.LOCK_EX)
+        taken = _collect(needed, names, folder)
     os.close(turn)
     os.environ[HELD] = os.environ[VISIBLE] = ",".join(taken)
     logger.info("GPU %s of %s", os.environ[VISIBLE], ",".join(names))

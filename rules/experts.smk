@@ -20,6 +20,7 @@ rule prepare_task:
 rule fetch_base:
     input:
         data=STAGES.base_inputs(),
+        manifests=STAGES.base_manifests(),
     output:
         LAYOUT.base_files(),
     log:

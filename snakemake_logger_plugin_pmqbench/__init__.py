@@ -45,6 +45,7 @@ class LogHandler(LogHandlerBase):
         self.bars = Bars()
         self.console = Console(stderr=not self.common_settings.stdout, no_color=self.common_settings.nocolor)
         self.said, self.closed = time.time(), threading.Event()
+        self.watcher = threading.Thread(target=self.watch, daemon=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Shows what an event means for the user, if anything; one that cannot be shown must not end a run."""
@@ -61,8 +62,8 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_INFO and not self.common_settings.dryrun:
             if not self.run.running and self.console.is_terminal:
                 self.bars.start(self.console)
-            if not self.run.running and not self.run.done:
-                threading.Thread(target=self.watch, daemon=True).start()
+            if self.watcher.ident is None:
+                self.watcher.start()
             job = Job(record.rule_name, tuple(map(str, record.wildcards.values())), record.created, tuple(map(str, record.log)))
             self.run.start(record.jobid, job)
         elif event == LogEvent.JOB_FINISHED and not self.common_settings.dryrun:

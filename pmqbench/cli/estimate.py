@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from pmqbench.cli import arguments
 from pmqbench.config import load_checked
 from pmqbench.config_files import merged, read_file
-from pmqbench.workflow.estimate import Estimate, Row
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from pmqbench.workflow.estimate import Estimate, Row
 
 
 def add_to(commands: Any) -> None:
@@ -35,6 +36,8 @@ def add_to(commands: Any) -> None:
 def run(given: argparse.Namespace) -> None:
     """Prints the table and what it comes to."""
     from rich.console import Console
+
+    from pmqbench.workflow.estimate import Estimate
 
     suite = load_checked(merged([read_file(path).value for path in given.configs]), given.configs)
     estimate = Estimate(suite, given.target, given.cores)

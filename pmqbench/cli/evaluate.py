@@ -76,14 +76,14 @@ def run(given: argparse.Namespace) -> None:
 
 def _model(pipeline: Pipeline, folder: Path, made_here: bool, has_base: bool) -> Model:
     """The model to evaluate: where it is, if `merge` or `quantize` wrote it, else as a base or an expert is brought in."""
-    from pmqbench.integrity import verify
+    from pmqbench.integrity import read_manifest, verify
     from pmqbench.workflow.layout import Model
 
     base = pipeline.fetch_base()
     if made_here:
         verify(folder.iterdir(), pipeline.threads)
         pipeline.layout.family.check_like(folder, Path(base), f"model {folder}")
-        kind, place = "quantized" if "quantizer" in read_json(folder / "manifest.json")["recipe"] else "merged", str(folder)
+        kind, place = "quantized" if "quantizer" in read_manifest(folder)["recipe"] else "merged", str(folder)
     elif has_base:
         kind, place = "expert", pipeline.fetch_expert(next(iter(pipeline.layout.experts)))
     else:

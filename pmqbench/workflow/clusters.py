@@ -8,6 +8,7 @@ import subprocess
 
 from pmqbench.errors import PMQError
 
+ANSWER_SECONDS = 20.0
 FORMAT = "%i\t%k\t%Z"  # of squeue: job, comment, working folder
 
 
@@ -24,7 +25,7 @@ def refuse_orphans() -> None:
         return
     asked = ["squeue", "--me", "--noheader", f"--format={FORMAT}"]
     try:
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=ANSWER_SECONDS)
     except subprocess.TimeoutExpired:
         return  # of a Slurm that is down nothing is known, and a run on this machine alone needs nothing of it
     if orphans := orphaned(told.stdout, os.getcwd()):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from snakemake.iocontainers import Wildcards
+
 from pmqbench.recipes import MergeRecipe, Target
 from pmqbench.tasks.definitions import Task
 from pmqbench.workflow.evaluations import Evaluations
@@ -32,12 +34,6 @@ class Job:
     rule: str
     work: Work
     needs: tuple[Key, ...]
-
-
-class Wildcards(dict):
-    """A job's wildcards, as Snakemake's."""
-
-    __getattr__ = dict.__getitem__
 
 
 @dataclass(frozen=True)
@@ -250,7 +246,7 @@ class Jobs:
     def _job(self, rule: str, work: Callable[[Any], Work], needs: Iterable[Key], **wildcards: str) -> Key:
         key = (rule, *wildcards.values())
         if key not in self.found:
-            self.found[key] = Job(rule, work(Wildcards(wildcards)), tuple(dict.fromkeys(needs)))
+            self.found[key] = Job(rule, work(Wildcards(fromdict=wildcards)), tuple(dict.fromkeys(needs)))
         return key
 
 

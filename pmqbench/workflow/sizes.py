@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pmqbench.errors import DataError
 from pmqbench.families.base import FAMILIES
 from pmqbench.families.files import read_object
 from pmqbench.families.sizes import ModelSize
+from pmqbench.integrity import verify
 from pmqbench.recipes import Suite
 from pmqbench.tasks.definitions import SPLITS, Task
 from pmqbench.workflow.layout import MODELS
@@ -40,10 +43,16 @@ class Sizes:
 
     @cached_property
     def _known(self) -> Mapping[str, Any] | None:
-        """The config of the base: of the one that is there, or as its source knows it beforehand."""
+        """The config of the base: of the one that is there and whole, or as its source knows it beforehand."""
         family = FAMILIES.get(self.suite.family)()
         fetched = Path(MODELS, self.suite.base_id, family.config_file)
-        return read_object(fetched) if fetched.is_file() else self.suite.base.model_config(family)
+        if fetched.is_file():
+            with suppress(
+                DataError
+            ):  # a damaged one is for the jobs that read it to refuse: it must not keep runs from starting
+                verify([fetched])
+                return read_object(fetched)
+        return self.suite.base.model_config(family)
 
     @property
     def assumed(self) -> bool:

@@ -58,6 +58,10 @@ class Stages:
         """Training data for a base that is trained here."""
         return self.layout.split_files("train") if self.layout.suite.base.trains else []
 
+    def base_manifests(self) -> list[str]:
+        """What these are compared with, which a remote storage does not bring by itself."""
+        return self.layout.data_manifests() if self.layout.suite.base.trains else []
+
     def base_plan(self, wildcards: Any, output: Any) -> Plan:
         """The base's source, and the tasks that a base trained here sees."""
         suite = self.layout.suite
@@ -71,7 +75,8 @@ class Stages:
     def expert_inputs(self, wildcards: Any) -> dict[str, Any]:
         """The base, which every expert is compared with; data and head for an expert that is trained here."""
         layout, task = self.layout, self.layout.experts[wildcards.expert]
-        trained = {"data": layout.split_file(task, "train"), "head": layout.head_file(task)}
+        manifest = layout.data_files(task.data_id)["manifest"]
+        trained = {"data": layout.split_file(task, "train"), "manifest": manifest, "head": layout.head_file(task)}
         return {"base": layout.base_files()} | (trained if layout.suite.experts.trains else {})
 
     def expert_plan(self, wildcards: Any, output: Any) -> Plan:

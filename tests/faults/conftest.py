@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.faults.suite import CONFIG, TARGETS, Disturbed, outcome, small_config
-from tests.workflow.conftest import PARTS, ROOT, write_models
+from tests.workflow.conftest import write_project
 
 CLONE_NEWNS = 0x00020000  # linux/sched.h
 ROWS: list[tuple[str, str, float]] = []
@@ -22,16 +20,8 @@ ROWS: list[tuple[str, str, float]] = []
 @pytest.fixture(scope="session")
 def small(tmp_path_factory) -> Disturbed:
     """Sources, models and config of the small suite, nothing run yet."""
-    folder = tmp_path_factory.mktemp("small")
-    source, work = folder / "source", folder / "work"
-    source.mkdir()
-    work.mkdir()
-    for part in PARTS:
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
-        copy(ROOT / part, source / part)
+    source, work = write_project(tmp_path_factory.mktemp("small"), "small.yaml", small_config())
     (source / "leaderboard").mkdir()
-    write_models(work / "models")
-    (work / "small.yaml").write_text(yaml.safe_dump(small_config(), sort_keys=False))
     return Disturbed(source, work)
 
 

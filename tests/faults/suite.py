@@ -154,11 +154,12 @@ def until(rule: str) -> tuple[str, ...]:
 def outcome(project: Project) -> dict[str, str]:
     """Everything of a finished run that must not depend on how it came about: tables, records, models; times aside.
 
-    By path without the hashes in it, which name the user's models by place and time.
+    By path without the hashes in it, which name the user's models by place and time. MLflow's copies of the reports are left
+    out: their folders are called by its own random ids.
     """
     results = project.work / "results"
     found = {}
-    for path in sorted(results.rglob("[!.]*")):
+    for path in sorted(set(results.rglob("[!.]*")) - set(results.glob("artefacts/**/*"))):
         name = HASH.sub("", path.relative_to(results).as_posix())
         if path.suffix == ".safetensors":
             tensors = load_file(path)

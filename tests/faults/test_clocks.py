@@ -1,7 +1,6 @@
-"""Times of files that a clock or a copy made wrong: nothing is skipped, nothing is made again for ever."""
+"""Times of files that a clock made wrong: nothing is skipped, nothing is made again for ever."""
 
 import os
-import random
 import subprocess
 import time
 
@@ -11,17 +10,6 @@ from tests.faults.suite import CONFIG, TARGETS, same
 
 BY_TIME = ("--max-checksum-file-size", "0")  # as files of more than a megabyte are looked at
 WAY_OUT = "find -L results models -newermt now -exec touch {} +"
-
-
-@pytest.mark.faults
-def test_a_copy_that_lost_all_times_does_nothing(finished, record_property):
-    """Small files are compared by content."""
-    order = random.Random(0)
-    for path in finished.results.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            os.utime(path, (10**9, 10**9 + order.randrange(10**8)))
-    assert "Nothing to be done" in finished.snakemake(*CONFIG, "-n", "--", *TARGETS)
-    record_property("outcome", "nothing to be done")
 
 
 @pytest.mark.faults

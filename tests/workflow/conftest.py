@@ -135,10 +135,8 @@ def write_models(folder: Path) -> None:
     (folder / "base" / "README.md").write_text("---\nlicense: mit\n---\nA base.")
 
 
-@pytest.fixture(scope="session")
-def fresh(tmp_path_factory) -> Project:
-    """Sources, models and config, nothing run yet."""
-    folder = tmp_path_factory.mktemp("project")
+def write_project(folder: Path, name: str, config: dict) -> tuple[Path, Path]:
+    """Writes a checkout, and a working folder with models and a config file, nothing run yet; returns both."""
     source, work = folder / "source", folder / "work"
     source.mkdir()
     work.mkdir()
@@ -146,8 +144,14 @@ def fresh(tmp_path_factory) -> Project:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
         copy(ROOT / part, source / part)
     write_models(work / "models")
-    (work / "tiny.yaml").write_text(yaml.safe_dump(tiny_config(), sort_keys=False))
-    return Project(source, work)
+    (work / name).write_text(yaml.safe_dump(config, sort_keys=False))
+    return source, work
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory) -> Project:
+    """Sources, models and config, nothing run yet."""
+    return Project(*write_project(tmp_path_factory.mktemp("project"), "tiny.yaml", tiny_config()))
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,14 @@ from collections import Counter
 
 import pytest
 import yaml
+from snakemake.iocontainers import Wildcards
 
 from benchmarks.shapes import MODELS, shapes
 from pmqbench.cli import main
 from pmqbench.config import load_suite
 from pmqbench.families.base import FAMILIES
+from pmqbench.integrity import write_manifest
 from pmqbench.workflow.estimate import Estimate
-from pmqbench.workflow.jobs import Wildcards
 from tests.workflow.conftest import tiny_config
 
 LARGE = {"batch_jobs": False, "job_gpus": 0}
@@ -100,4 +101,7 @@ def test_a_base_that_is_there_is_asked(done, tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     config = next((done.work / "results/experts").glob("local-base-*/open_clip_config.json"))
     (folder / config.name).write_text(config.read_text())
+    write_manifest(folder, {})
     assert Estimate(suite, "all").model.width == 32
+    (folder / config.name).write_text("{")
+    assert Estimate(suite, "all").resources.formulas.sizes.assumed  # refused by jobs, not before a run can start
