@@ -29,7 +29,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("results", nargs="?", type=Path, default=Path("results"), metavar="RESULTS", help="default: results")
     parser.add_argument("--quick", action="store_true", help="read no weights and no data: manifests and records alone")
-    parser.add_argument("--config", nargs="+", default=[], metavar="FILE", help="suites: which artefacts are theirs, and stale")
+    parser.add_argument(
+        "--config", action="append", default=[], metavar="FILE", help="suites (one each): which artefacts are theirs, and stale"
+    )
     parser.add_argument("--remove", action="store_true", help="delete what is damaged, outdated or orphaned, and nothing else")
     parser.add_argument("--all", action="store_true", help="list all that was found")
     parser.set_defaults(run=run)
