@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 PACKED = "packed.safetensors"
 UNROUNDED_BITS = 16
 """Bits from which a quantizer rounds nothing, and its model may be the merge itself."""
+EQUAL_LOGITS = 1e-4
+"""How far exp(loss) may be from a whole number where all logits are equal: the loss is rounded to float32."""
 ROUNDING = 1e-9
 """Of a mean of outcomes, relative to 1."""
 FINGERPRINT = "tensors"
@@ -142,12 +144,21 @@ def check_records(found: Iterable[Named]) -> None:
         if record.kind == "quantized" and one.bits < UNROUNDED_BITS and (one.merge, weights_of(record)) in merged:
             what = f"it has {one.bits} bits and the weights of its merge at full precision: nothing was rounded."
             raise DataError(what, where=record.model, remedy=_again(record))
-        if not record.loss:  # whether answers are right does not tell models apart, nor does a loss that rounds to 0
+        if not tells_apart(record.loss):
             continue
         twin = answers.setdefault((record.task, record.loss, record.correct), record)
         if weights_of(twin) != weights_of(record):
             what = f"{twin.model} and {record.model} have other weights, but answer all examples alike (loss {record.loss})."
             raise DataError(what, where=f"task {record.task}", remedy=f"One was not evaluated. {_again(twin, record)}")
+
+
+def tells_apart(loss: float | None) -> bool:
+    """Whether two models cannot have this loss both by chance.
+
+    They can where it rounds to 0, and where all classes are as likely for every example: then it is the logarithm of their
+    number, whatever the weights. Which answers are right alone does not tell models apart either.
+    """
+    return bool(loss) and abs(math.exp(loss) - round(math.exp(loss))) > EQUAL_LOGITS
 
 
 def weights_of(record: Record) -> str:

@@ -171,7 +171,7 @@ def test_records_that_cannot_all_be_right(records, told):
 
 
 def test_equal_numbers_that_are_right():
-    """A choice that is the default, seeds that nothing depends on, a refinement that kept its start, no rounding, no loss."""
+    """A choice that is the default, seeds that nothing depends on, a kept start, no rounding, no loss, one that tells nothing."""
     check_records(
         [
             MERGED,
@@ -183,5 +183,9 @@ def test_equal_numbers_that_are_right():
             named("ta/gptq/seed-0", "q", task="textures"),
             named("t5/a", "1", loss=None, task="sst2"),
             named("t5/b", "2", loss=None, task="sst2"),
+            named("sure/a", "3", loss=0.0),
+            named("sure/b", "4", loss=0.0),
+            named("equal-logits/a", "3", loss=2.3025851249694824),
+            named("equal-logits/b", "4", loss=2.3025851249694824),
         ]
     )

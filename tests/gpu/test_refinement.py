@@ -7,7 +7,7 @@ from pmqbench.quantization.problem import Expert
 from pmqbench.refinement.distillation import Training
 from pmqbench.refinement.engine import refine
 from pmqbench.refinement.methods.distill import Distill
-from tests.refinement.conftest import QUICK
+from tests.refinement.towers import QUICK
 
 pytestmark = pytest.mark.gpu
 
