@@ -171,7 +171,7 @@ def test_records_that_cannot_all_be_right(records, told):
 
 
 def test_equal_numbers_that_are_right():
-    """A choice that is the default, seeds that nothing depends on, a kept start, no rounding, no loss, one that tells nothing."""
+    """A choice that is the default, seeds that nothing depends on, a kept start, no rounding, losses that tell nothing."""
     check_records(
         [
             MERGED,
