@@ -87,6 +87,7 @@ def test_a_killed_job_and_a_killed_run(project):
     assert project.half_written() == []
 
 
+@pytest.mark.faults
 def test_a_full_disk(project, small_disk):
     project.results.mkdir()
     small_disk(project.results, megabytes=8)
