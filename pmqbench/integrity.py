@@ -31,6 +31,14 @@ CLOCK_TICK_NS = 20_000_000
 AGAIN = "or let `pmqbench doctor --remove` find and delete all that is damaged, and run again."
 
 
+class UnsealedError(DataError):
+    """A file without a checksum of its content: an older version of the project, or another program, wrote it."""
+
+    def __init__(self, path: str | Path) -> None:
+        what = "it states no checksum of its content; another program or an older version wrote it."
+        super().__init__(what, where=str(path), remedy=remedy(Path(path)))
+
+
 def digest(value: Mapping[str, Any]) -> str:
     """SHA-256 of `value` as the JSON that it becomes, whatever its layout and the order of its keys."""
     as_read = json.loads(json.dumps(value, allow_nan=False))
@@ -50,8 +58,7 @@ def read_sealed(path: str | Path) -> dict[str, Any]:
     except DataError as error:
         raise DataError(error.what, where=str(path), remedy=remedy(path)) from error
     if not isinstance(value, dict) or SEAL not in value:
-        what = "it states no checksum of its content; another program or an older version wrote it."
-        raise DataError(what, where=str(path), remedy=remedy(path))
+        raise UnsealedError(path)
     seal = value.pop(SEAL)
     try:
         whole = seal == digest(value)
@@ -80,6 +87,8 @@ def verify_tensors(path: Path) -> None:
             found = _digest_of_arrays({name: file.get_tensor(name) for name in names})
     except (SafetensorError, OSError) as error:
         raise DataError(f"not a readable safetensors file ({error}).", where=str(path), remedy=remedy(path)) from error
+    if seal is None:
+        raise UnsealedError(path)
     if seal != found:
         raise damaged(path)
 

@@ -10,11 +10,12 @@ from typing import Any
 from pmqbench.errors import DataError
 from pmqbench.health.findings import Finding
 from pmqbench.heartbeat import each
-from pmqbench.integrity import CHOICE, MANIFEST, read_manifest, read_sealed, verify, verify_tensors
+from pmqbench.integrity import CHOICE, MANIFEST, UnsealedError, read_manifest, read_sealed, verify, verify_tensors
 from pmqbench.records import folder_of, read_record, tells_of
 
 MODELS = ("experts", "merged", "quantized")
 RECORDS = "evaluations"
+OLDER = "without checksums, which today's code does not read"
 REMOVE = "The next run makes them again: pmqbench doctor --remove"
 
 
@@ -76,7 +77,9 @@ def damage_findings(results: Path, quick: bool) -> Iterator[Finding]:
     checks += [((path,), lambda path=path: read_sealed(path)) for path in sealed]
     checks += [((path,), lambda path=path: verify_tensors(path)) for path in results.glob("heads/*/*.safetensors")]
     checks += [((path,), lambda path=path: check_table(path)) for path in results.glob("suites/*/*.parquet")]
-    found = [told for files, check in each(checks, "checked") if (told := _said(files, check))]
+    told = [(files, _said(files, check)) for files, check in each(checks, "checked")]
+    found = [said for _, said in told if said and said[0] != OLDER]
+    older = [files for files, said in told if said and said[0] == OLDER]
     own = [(said, files) for said, files in found if any(path.is_symlink() and not path.exists() for path in files)]
     unreadable = [pair for pair in found if not pair[1]]
     rest = [pair for pair in found if pair not in own and pair not in unreadable]
@@ -90,17 +93,27 @@ def damage_findings(results: Path, quick: bool) -> Iterator[Finding]:
         )
     if rest:
         yield Finding("damaged", *_told(rest, REMOVE))
+    if older:
+        yield _of_an_older_version("artefacts and tables", older)
 
 
 def _said(files: tuple[Path, ...], check: Callable[[], Any]) -> tuple[str, tuple[Path, ...]] | None:
     """What is wrong, in a line, and what to delete: nothing of what the system would not read; None if nothing is wrong."""
     try:
         check()
+    except UnsealedError:
+        return OLDER, files
     except DataError as error:
         return f"{error.where}: {error.what}", files
     except OSError as error:
         return f"{error.filename or files[0]}: {error.strerror}", ()
     return None
+
+
+def _of_an_older_version(what: str, found: Iterable[tuple[Path, ...]]) -> Finding:
+    found = list(found)
+    remove = tuple(path for files in found for path in files)
+    return Finding("of an older version", (f"{len(found)} {what} {OLDER}",), REMOVE, remove=remove)
 
 
 def _told(found: Iterable[tuple[str, tuple[Path, ...]]], way_out: str) -> tuple[Any, ...]:
@@ -112,10 +125,13 @@ def _told(found: Iterable[tuple[str, tuple[Path, ...]]], way_out: str) -> tuple[
 def record_findings(results: Path) -> Iterator[Finding]:
     """Records that are damaged, that tell of other weights than their model has now, and those whose model is gone."""
     manifests: dict[Path, Mapping[str, Any] | None] = {}
-    damaged, other, gone = [], [], Counter()
+    damaged, older, other, gone = [], [], [], Counter()
     for path in each(sorted((results / RECORDS).rglob("*.json")), "records"):
         try:
             record = read_record(path)
+        except UnsealedError:
+            older.append((path,))
+            continue
         except DataError as error:
             damaged.append((f"{error.where}: {error.what}", (path,)))
             continue
@@ -128,6 +144,8 @@ def record_findings(results: Path) -> Iterator[Finding]:
             other.append((f"{path}: {folder} has other weights by now", (path,)))
     if damaged:
         yield Finding("damaged records", *_told(damaged, REMOVE))
+    if older:
+        yield _of_an_older_version("records", older)
     if other:
         yield Finding("outdated records", *_told(other, REMOVE))
     if gone:

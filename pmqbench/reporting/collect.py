@@ -19,12 +19,14 @@ import pandas as pd
 from pmqbench.errors import DataError
 from pmqbench.evaluation.guard import Named, check_records
 from pmqbench.files import atomic_path, read_json
-from pmqbench.integrity import AGAIN, MANIFEST, read_manifest
+from pmqbench.integrity import AGAIN, MANIFEST, UnsealedError, read_manifest
 from pmqbench.records import KINDS, Record, folder_of, read_record, tells_of
 
 SEAL, UNSEALED = "pmqbench.file.sha256", "0" * 64
 SEALED = re.compile(rb'"pmqbench\.file\.sha256": "([0-9a-f]{64})"')
 """Where a table's file has its checksum, twice: in what pandas writes as JSON."""
+PARQUET = b"PAR1"
+"""How every Parquet file ends that was not cut off."""
 
 DTYPES = {
     "suite": "str",
@@ -193,13 +195,16 @@ def write_table(path: str | Path, frame: pd.DataFrame) -> None:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Reads what `write_table` wrote; DataError if the file is damaged.
+    """Reads what `write_table` wrote; DataError if the file is damaged, or of an older version.
 
     Nothing of a damaged file is parsed: Parquet's own checksums leave out the part that says what the columns are.
     """
     content = Path(path).read_bytes()
-    unsealed = SEALED.sub(_sealed(UNSEALED), content)
-    if set(SEALED.findall(content)) != {hashlib.sha256(unsealed).hexdigest().encode()}:
+    unsealed, seals = SEALED.sub(_sealed(UNSEALED), content), set(SEALED.findall(content))
+    whole = content.endswith(PARQUET)
+    if whole and not seals:
+        raise UnsealedError(path)
+    if not whole or seals != {hashlib.sha256(unsealed).hexdigest().encode()}:
         raise DataError("its content is not what was written.", where=str(path), remedy="Delete it and run again.")
     frame = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
     del frame.attrs[SEAL]

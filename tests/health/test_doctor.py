@@ -1,6 +1,8 @@
 """`pmqbench doctor` on a results folder that was damaged in every way: what it says, what it deletes, what it leaves alone."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
@@ -99,6 +101,17 @@ def test_a_record_of_other_weights_than_the_model_has_is_outdated(doctor):
     said = doctor("--remove")[1]
     assert f"{record}: results/merged/ta-1 has other weights by now" in said
     assert not record.exists()
+
+
+def test_results_of_an_older_version_are_told_as_such_in_a_line_each(doctor):
+    for path in Path("results").rglob("*.json"):
+        told = json.loads(path.read_text())
+        told.pop("sha256")
+        path.write_text(json.dumps(told))
+    status, said = doctor()
+    assert status == 1
+    assert "damaged" not in said
+    assert len(re.findall(r"^  \d+ (?:artefacts and tables|records) without checksums", said, re.MULTILINE)) == 2
 
 
 def test_a_folder_without_a_manifest_is_told_and_left_alone(doctor):
