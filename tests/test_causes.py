@@ -159,6 +159,16 @@ def test_of_a_group_the_jobs_that_were_done_are_told_apart(failed, tmp_path):
     assert finished(Failure("merge_experts", (), (str(tmp_path / "job.log"),)))
 
 
+def test_files_that_snakemake_did_not_take_are_laid_to_a_clock_if_one_was_wrong(tmp_path):
+    log, read = tmp_path / "job.log", tmp_path / "read"
+    log.write_text("2026-11-26 16:40:07,137 INFO pmqbench: done in 3.0 s, peak memory 300 MB\n")
+    read.touch()
+    job = Failure("merge_experts", (), (str(log),), inputs=(str(tmp_path / "missing"), str(read)))
+    assert cause_of(job) == "it was done, but Snakemake did not take what it wrote; its own log says why."
+    os.utime(read, (4e9, 4e9))
+    assert cause_of(job).startswith(f"{read} has a time that is still to come (2096-")
+
+
 def test_a_long_cause_is_cut(tmp_path):
     log = tmp_path / "job.log"
     log.write_text(f"2026-11-26 16:40:07,137 ERROR pmqbench: {'x' * 1000}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +34,14 @@ class Failure:
         wildcards: their values.
         logs: its log files.
         holds_up: how many jobs wait for it, and for those that wait.
+        inputs: the files that it read.
     """
 
     rule: str
     wildcards: Sequence[str] = ()
     logs: Sequence[str] = ()
     holds_up: int = 0
+    inputs: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -59,6 +62,8 @@ def cause_of(failure: Failure, since: float = 0.0) -> str:
         full = next((told for log in failure.logs if (told := _full(log))), "")
         return full or "it failed before it began to work; Snakemake's own log says more."
     errors = [place for place, line in enumerate(lines) if (entry := LOGGED.match(line)) and entry[1] == "ERROR"]
+    if not errors and finished(failure, since):
+        return _not_taken(failure.inputs)
     if not errors:
         return _full(failure.logs[0]) or _killed(failure.rule, lines)
     following = [line.strip() for line in lines[errors[-1] + 1 :] if line.strip() and not LOGGED.match(line)]
@@ -93,6 +98,19 @@ def _killed(rule: str, lines: Sequence[str]) -> str:
     if now > before:
         return f"killed by the system because memory ran out{memory}. {more_memory(rule, asked)}"
     return f"killed from outside, and not for memory{memory}: by a person, or by a limit of its scheduler. Run again."
+
+
+def _not_taken(inputs: Sequence[str]) -> str:
+    """What is to be said of a job that was done, but whose files Snakemake removed, since something that it read is newer."""
+    now = time.time()
+    future = [path for path in map(Path, inputs) if path.exists() and path.stat().st_mtime > now]
+    if not future:
+        return "it was done, but Snakemake did not take what it wrote; its own log says why."
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(future[0].stat().st_mtime))
+    return (
+        f"{future[0]} has a time that is still to come ({when}), so that nothing made from it is newer. If the clock is right "
+        "now: find -L results -newermt now -exec touch {} +, and run again."
+    )
 
 
 def _full(log: str) -> str:

@@ -89,4 +89,6 @@ def _failed_parts(job: Any) -> list[Any]:
 
 
 def _failure(job: Any, holds_up: int = 0) -> Failure:
-    return Failure(job.rule.name, tuple(job.wildcards_dict.values()), tuple(map(str, job.log)), holds_up)
+    return Failure(
+        job.rule.name, tuple(job.wildcards_dict.values()), tuple(map(str, job.log)), holds_up, tuple(map(str, job.input))
+    )
