@@ -33,16 +33,19 @@ def name_log(log: list[str]) -> None:
 def show_leaderboards(dag: Any) -> None:
     """Prints the leaderboard of every report that was ranked in this run, and what training seeds say if they were compared.
 
-    Of all suites' leaderboards it names the page.
+    Of all suites' leaderboards it names the page. One in a remote storage is named too: Snakemake removes its local copies.
 
     Args:
         dag: Snakemake's graph of jobs.
     """
     from pmqbench.reporting.terminal import show
 
-    ranked = {Path(job.output.csv).parent for job in dag.finished_jobs if job.rule.name in RANKING}
-    for report in sorted(ranked):
-        show(report)
+    ranked = {job.output.csv for job in dag.finished_jobs if job.rule.name in RANKING}
+    for table in sorted(ranked):
+        if table.is_storage and not Path(table).is_file():
+            print(f"The leaderboard and what belongs to it: {table.storage_object.query}")
+        else:
+            show(Path(table).parent)
     for page in (job.output.page for job in dag.finished_jobs if job.rule.name == JOINING):
         print(f"Open {page}.")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.suite import Disturbed, outcome, same
+from tests.faults.suite import Disturbed, is_of_suite, outcome, same
 
 pytestmark = pytest.mark.cluster
 
@@ -39,11 +39,6 @@ def test_a_suite_through_sbatch_ends_as_a_local_run_does(slurm, through_slurm, u
     jobs = int(re.search(r"^total +(\d+)$", said, re.MULTILINE)[1])
     assert len(slurm.jobs()) == jobs - 1  # all but `all` itself
     assert "evaluate_merge" in said  # jobs of several models, of which those of other jobs were there already
-
-
-def is_of_suite(name: str) -> bool:
-    """Whether `all` makes it; `undisturbed` has exports and the joint leaderboard too."""
-    return not name.startswith(("exported/", "leaderboard."))
 
 
 def test_a_job_that_runs_out_of_memory_gets_more(slurm, finished, profile, reference):

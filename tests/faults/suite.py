@@ -173,6 +173,11 @@ def outcome(project: Project) -> dict[str, str]:
     return found
 
 
+def is_of_suite(name: str) -> bool:
+    """Whether `all` makes it; the undisturbed run has exports and the joint leaderboard too."""
+    return not name.startswith(("exported/", "leaderboard."))
+
+
 def same(project: Project, reference: dict[str, str]) -> None:
     """Asserts that a run ended as the undisturbed one did."""
     found = outcome(project)
