@@ -29,6 +29,7 @@ from urllib.parse import urlparse
 import pandas as pd
 
 from pmqbench.errors import PMQError
+from pmqbench.exhausted import NO_SPACE
 from pmqbench.files import sha256_file
 from pmqbench.reporting.runs import LoggedRun, Point, SuiteRun, logged_runs, scrub, suite_run
 
@@ -122,6 +123,8 @@ def explained(store: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
+        if NO_SPACE.search(str(error)):
+            remedy = "Free some space; then run: snakemake track"
         raise TrackingError(
             f"MLflow failed: {reason(str(error) or repr(error))}.", where=scrub(store), remedy=remedy
         ) from error

@@ -64,12 +64,14 @@ def cause_of(failure: Failure, since: float = 0.0) -> str:
     errors = [place for place, line in enumerate(lines) if (entry := LOGGED.match(line)) and entry[1] == "ERROR"]
     if not errors and finished(failure, since):
         return _not_taken(failure.inputs)
+    full = _full(failure.logs[0])
     if not errors:
-        return _full(failure.logs[0]) or _killed(failure.rule, lines)
+        return full or _killed(failure.rule, lines)
     following = [line.strip() for line in lines[errors[-1] + 1 :] if line.strip() and not LOGGED.match(line)]
     traceback = bool(following) and following[0].startswith("Traceback ")
     cause = following[-1] if traceback else LOGGED.match(lines[errors[-1]])[2]
-    return cause if len(cause) <= LONGEST else cause[: LONGEST - 1] + "…"
+    cause = cause if len(cause) <= LONGEST else cause[: LONGEST - 1] + "…"
+    return f"{cause} {full}" if full and "no space left" not in cause else cause
 
 
 def finished(failure: Failure, since: float = 0.0) -> bool:
@@ -114,9 +116,9 @@ def _not_taken(inputs: Sequence[str]) -> str:
 
 
 def _full(log: str) -> str:
-    """What is to be said of a job that could not even write its log; '' where there is space."""
+    """What is to be said of a job that could not write its log, or its end; '' where there is space."""
     mount, free, _ = disk(log)
-    return f"no space left on {mount}, so that it could write no log. Free some and run again." if free < FULL_GB else ""
+    return f"No space left on {mount}, not even for the end of its log. Free some and run again." if free < FULL_GB else ""
 
 
 def failure_table(failures: Iterable[Failure], waiting: Mapping[str, int], since: float = 0.0) -> str:

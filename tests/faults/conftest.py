@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.suite import CONFIG, TARGETS, Disturbed, outcome, small_config
+from tests.faults.suite import CONFIG, TARGETS, Disturbed, outcome, publish, small_config
 from tests.workflow.conftest import write_project
 
 CLONE_NEWNS = 0x00020000  # linux/sched.h
@@ -22,6 +22,7 @@ def small(tmp_path_factory) -> Disturbed:
     """Sources, models and config of the small suite, nothing run yet."""
     source, work = write_project(tmp_path_factory.mktemp("small"), "small.yaml", small_config())
     (source / "leaderboard").mkdir()
+    publish(source)
     return Disturbed(source, work)
 
 

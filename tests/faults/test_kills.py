@@ -32,7 +32,9 @@ STAGES = {  # a rule: its script, and the file, counted from 1, that it is distu
     "collect_warnings": ("collect_warnings", 1),
     "rank_models": ("rank_models", 2),
     "write_page": ("write_page", 2),
+    "compare_published": ("compare_published", 2),
     "plot_comparison": ("plot_comparison", 3),
+    "answer_ablations": ("answer_ablations", 2),
     "track_runs": ("track_runs", 2),
     "join_leaderboards": ("join_leaderboards", 2),
     "export_model": ("export_model", 2),
@@ -127,11 +129,12 @@ def test_a_killed_refinement_goes_on_from_its_last_state(finished, reference, re
     """The clock goes so fast that a state is written at every step; the second is cut in half by a kill."""
     (folder,) = finished.results.glob("quantized/*/*/distill-*")
     shutil.rmtree(folder)
-    code, _ = finished.run_disturbed("refine_model", "kill all", *CONFIG, event=2, clock=1e6)
+    target = f"{folder.relative_to(finished.work)}/seed-0/curve.json"
+    code, _ = finished.run_disturbed("refine_model", "kill all", *CONFIG, "--", target, event=2, clock=1e6)
     assert code == -signal.SIGKILL
     assert len(list(finished.results.rglob("states/**/*.pt"))) == 1
     finished.unlock()
-    finished.snakemake(*CONFIG, "--", *TARGETS)
+    finished.snakemake(*CONFIG, "--", *TARGETS, target)
     (log,) = finished.results.glob("logs/refine_model/**/*.log")
     assert "going on from step 1" in log.read_text()
     same(finished, reference)

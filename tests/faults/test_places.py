@@ -24,7 +24,7 @@ def unfriendly(small, tmp_path, small_disk):
     places = {"base": "modèles à moi/base", "experts": "modèles à moi/{task}"}
     config = yaml.safe_load((work / "small.yaml").read_text())
     config |= {role: {"source": "local", "path": path} for role, path in places.items()}
-    (work / CONFIG).write_text(yaml.safe_dump(config, allow_unicode=True))
+    (work / CONFIG).write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
     disk.mkdir()
     small_disk(disk, 64)
     (work / "results").symlink_to(disk)

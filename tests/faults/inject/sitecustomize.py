@@ -99,13 +99,15 @@ ACTIONS = {
 }
 
 
-def happen(marker: str, action: str) -> None:
-    """Does it, once."""
+def happen(marker: str, action: str, half_written: str | None = None) -> None:
+    """Does it, once, be there two such jobs at a time; and before it cuts a file that a kill is to find half written."""
     try:
         with open(marker, "x") as file:
             file.write(str(os.getpid()))
     except FileExistsError:
         return
+    if half_written is not None:
+        os.truncate(half_written, os.path.getsize(half_written) // 2)
     ACTIONS[action](marker)
 
 
@@ -126,9 +128,8 @@ def disturb(script: str, event: int, action: str, marker: str, clock: float = 1)
         seen += 1
         if seen != event:
             return
-        if name == "os.rename" and action in ("kill job", "kill all") and not os.path.islink(arguments[0]):
-            os.truncate(arguments[0], os.path.getsize(arguments[0]) // 2)
-        happen(marker, action)
+        kill = name == "os.rename" and action in ("kill job", "kill all") and not os.path.islink(arguments[0])
+        happen(marker, action, arguments[0] if kill else None)
 
     if event == 0:  # before any work
         happen(marker, action)
