@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.suite import CONFIG, TARGETS, Disturbed, outcome, publish, small_config
+from tests.faults.suite import Disturbed, finish, outcome, publish, small_config
 from tests.workflow.conftest import write_project
 
 CLONE_NEWNS = 0x00020000  # linux/sched.h
@@ -30,7 +30,7 @@ def small(tmp_path_factory) -> Disturbed:
 def undisturbed(small, tmp_path_factory) -> Disturbed:
     """The small suite run to its end: report, joint leaderboard, exported models."""
     project = copy_of(small, tmp_path_factory.mktemp("undisturbed"))
-    project.snakemake(*CONFIG, "--", *TARGETS)
+    finish(project)
     return project
 
 

@@ -193,6 +193,12 @@ def outcome(project: Project) -> dict[str, str]:
     return found
 
 
+def finish(project: Project, *options: str) -> None:
+    """Runs everything to its end. The joint leaderboard is of the reports that there are when a run begins, so twice."""
+    for _ in range(2):
+        project.snakemake(*(options or CONFIG), "--", *TARGETS)
+
+
 def is_of_suite(name: str) -> bool:
     """Whether `all` makes it; the undisturbed run has an ablation, exports and the joint leaderboard too."""
     return not name.startswith(("exported/", "leaderboard.", "suites/small@ablations/")) and "-g8/" not in name

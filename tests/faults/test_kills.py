@@ -11,7 +11,7 @@ import pytest
 
 from pmqbench.integrity import verify
 from tests.faults.conftest import copy_of
-from tests.faults.suite import CONFIG, TARGETS, same, until
+from tests.faults.suite import CONFIG, TARGETS, finish, same, until
 
 STAGES = {  # a rule: its script, and the file, counted from 1, that it is disturbed at
     "prepare_task": ("prepare_task", 2),
@@ -110,7 +110,7 @@ def test_a_full_disk_a_killed_job_and_a_killed_run_in(rule, pestered, record_pro
 
 @pytest.mark.faults
 def test_after_all_that_the_results_are_the_undisturbed_ones(pestered, reference, record_property):
-    pestered.snakemake(*CONFIG, "--", *TARGETS)
+    finish(pestered)
     pestered.let_go()
     pestered.wait_until_alone()
     same(pestered, reference)

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.faults.suite import TARGETS, Disturbed, same
+from tests.faults.suite import TARGETS, Disturbed, finish, same
 
 CONFIG = "naïve config.yaml"
 BOUND = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
@@ -46,9 +46,9 @@ def unfriendly(small, tmp_path, small_disk):
 def test_an_unfriendly_place(unfriendly, tmp_path, reference, record_property):
     probe = subprocess.run([*unfriendly.prefix, "touch", unfriendly.source / "probe"], capture_output=True)
     assert probe.returncode != 0
-    arguments = ("--logger", "pmqbench", "--configfile", CONFIG, "--", *TARGETS)
-    unfriendly.snakemake(*arguments)
+    options = ("--logger", "pmqbench", "--configfile", CONFIG)
+    finish(unfriendly, *options)
     same(unfriendly, reference)
-    assert "Nothing to be done" in unfriendly.snakemake(*arguments)
+    assert "Nothing to be done" in unfriendly.snakemake(*options, "--", *TARGETS)
     assert os.listdir(tmp_path / "home") == []
     record_property("outcome", "equal")

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from tests.faults.conftest import copy_of
-from tests.faults.suite import CONFIG, TARGETS, same
+from tests.faults.suite import CONFIG, TARGETS, finish, same
 from tests.workflow.conftest import Project
 
 
@@ -29,7 +29,7 @@ def test_two_working_folders_over_one_results_folder(project, tmp_path, referenc
     (other.work / "results").symlink_to(project.results)
     runs = [one.start(*CONFIG, "--", *TARGETS) for one in (project, other)]
     codes = [run.wait(timeout=3000) for run in runs]
-    project.snakemake(*CONFIG, "--", *TARGETS)
+    finish(project)
     same(project, reference)
     assert project.half_written() == []
     assert "Nothing to be done" in Project(other.source, other.work).snakemake(*CONFIG, "--", *TARGETS)
