@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> None:
         raise ConfigError("there is no such folder.", where=str(given.results), remedy=remedy)
     found = list(findings(given.results, given.quick, given.config))
     harmful = [finding for finding in found if finding.harmful]
-    show(given.results, found, given.all)
+    show(given.results, found, given.all, given.remove)
     if given.remove and (paths := [path for finding in harmful for path in finding.remove]):
         if locks(given.results) or snakemakes(given.results):
             what = "a run is at work on the results, or they are locked, so nothing was removed."
@@ -93,8 +93,8 @@ def of_suites(results: Path, configs: Sequence[str]) -> Iterator[Finding]:
         yield from suite_findings(results, suites)
 
 
-def show(results: Path, found: Sequence[Finding], whole: bool) -> None:
-    """Prints what is wrong first, then what is only to be known, each with the way out."""
+def show(results: Path, found: Sequence[Finding], whole: bool, removing: bool = False) -> None:
+    """Prints what is wrong first, then what is only to be known, each with the way out but for what is being removed."""
     from rich.console import Console
 
     from pmqbench.health.findings import shortened
@@ -109,7 +109,8 @@ def show(results: Path, found: Sequence[Finding], whole: bool) -> None:
         console.print(f"\n{finding.kind}{count}", style="bold red" if finding.harmful else "bold")
         for thing in shortened(finding.things, whole):
             console.print(f"  {thing}")
-        console.print(f"  -> {finding.way_out}", style="green")
+        if not (removing and finding.harmful and finding.remove):
+            console.print(f"  -> {finding.way_out}", style="green")
     if not any(finding.harmful for finding in found):
         console.print("\nNothing is wrong.")
 
