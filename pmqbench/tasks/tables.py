@@ -132,15 +132,21 @@ def read_schema(file: Path, where: str) -> pa.Schema:
 def read_batches(file: Path, columns: Sequence[str] | None, where: str) -> Iterator[pa.RecordBatch]:
     """Rows of a parquet or arrow file with the columns (None: all of them), some hundred at a time."""
     with _explained(file, where):
-        if file.suffix == ".parquet":
-            with pq.ParquetFile(file) as table:
-                yield from table.iter_batches(ROWS, columns=columns and list(columns))
-            return
-        # Both the stream format that the `datasets` library writes and arrow's file format.
-        with pa.memory_map(str(file)) as source:
-            reader, is_file = _arrow_reader(source)
-            found = (reader.get_batch(i) for i in range(reader.num_record_batches)) if is_file else reader
-            yield from (batch.select(columns) if columns else batch for batch in found)
+        for batch in _batches(file, columns):
+            batch.validate(full=True)  # arrow trusts the offsets of a file, and would read wherever damaged ones lead
+            yield batch
+
+
+def _batches(file: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    if file.suffix == ".parquet":
+        with pq.ParquetFile(file) as table:
+            yield from table.iter_batches(ROWS, columns=columns and list(columns))
+        return
+    # Both the stream format that the `datasets` library writes and arrow's file format.
+    with pa.memory_map(str(file)) as source:
+        reader, is_file = _arrow_reader(source)
+        found = (reader.get_batch(i) for i in range(reader.num_record_batches)) if is_file else reader
+        yield from (batch.select(columns) if columns else batch for batch in found)
 
 
 def read_rows_of_table(file: Path, where: str) -> Iterator[dict[str, Any]]:
