@@ -45,8 +45,8 @@ def load_checked(config: Mapping[str, Any], paths: Sequence[str | Path]) -> Suit
     try:
         return load_suite(config)
     except PMQError as error:
-        shared = RECIPES / f"{config.get('recipes')}.yaml"
-        raise located(error, config, [*([read_file(shared)] if shared.is_file() else []), *files]) from None
+        shared = [read_file(path) for path in RECIPES.glob("*.yaml") if path.stem == config.get("recipes")]
+        raise located(error, config, [*shared, *files]) from None
 
 
 def load_suite(config: Mapping[str, Any]) -> Suite:

@@ -101,7 +101,7 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         described = error.schema.get("properties", {}).get(missing, {})
-        return ConfigError(f'key "{missing}" is missing.', where=path, remedy=described.get("description", ""))
+        return ConfigError(f'key "{missing}" is missing.', where=path, remedy=described.get("description", "Add it."))
     if "propertyNames" in error.absolute_schema_path:
         path = f"{path}.{error.instance}"
     return ConfigError(f"{_wrong(error)}.", where=path, remedy=_meaning(error.schema))

@@ -15,6 +15,7 @@ from pmqbench.records import folder_of, read_record, tells_of
 
 MODELS = ("experts", "merged", "quantized")
 RECORDS = "evaluations"
+NAMED = "[!.]*"  # not temporaries, which are told of elsewhere
 OLDER = "without checksums, which today's code does not read"
 REMOVE = "The next run makes them again: pmqbench doctor --remove"
 
@@ -26,8 +27,8 @@ def artefacts(results: Path) -> list[Path]:
 
 def unknown_finding(results: Path) -> Iterator[Finding]:
     """Folders of weights without a manifest: of jobs that were killed, whose run makes them anew, or of somebody's own."""
-    weights = (path for part in ("data", *MODELS) for path in (results / part).rglob("*.safetensors"))
-    folders = sorted({path.parent for path in weights if not path.name.startswith(".")} - {*artefacts(results)})
+    weights = (path for part in ("data", *MODELS) for path in (results / part).rglob(f"{NAMED}.safetensors"))
+    folders = sorted({path.parent for path in weights} - {*artefacts(results)})
     if folders:
         way_out = "A run that needs them makes them anew. Whatever else they are: results/ is no place for files of your own."
         things = tuple(f"{folder}: it has no manifest, so nothing tells what made it" for folder in folders)
@@ -73,10 +74,14 @@ def damage_findings(results: Path, quick: bool) -> Iterator[Finding]:
     checks: list[tuple[tuple[Path, ...], Callable[[], Any]]] = []
     folders = artefacts(results)
     checks += [(files_of(folder), lambda folder=folder: check_artefact(folder, quick)) for folder in folders]
-    sealed = [*results.glob(f"merged/*/{CHOICE}"), *results.glob(f"quantized/*/*/{CHOICE}"), *results.glob("gates/*.json")]
+    sealed = [
+        *results.glob(f"merged/*/{CHOICE}"),
+        *results.glob(f"quantized/*/*/{CHOICE}"),
+        *results.glob(f"gates/{NAMED}.json"),
+    ]
     checks += [((path,), lambda path=path: read_sealed(path)) for path in sealed]
-    checks += [((path,), lambda path=path: verify_tensors(path)) for path in results.glob("heads/*/*.safetensors")]
-    checks += [((path,), lambda path=path: check_table(path)) for path in results.glob("suites/*/*.parquet")]
+    checks += [((path,), lambda path=path: verify_tensors(path)) for path in results.glob(f"heads/*/{NAMED}.safetensors")]
+    checks += [((path,), lambda path=path: check_table(path)) for path in results.glob(f"suites/*/{NAMED}.parquet")]
     told = [(files, _said(files, check)) for files, check in each(checks, "checked")]
     found = [said for _, said in told if said and said[0] != OLDER]
     older = [files for files, said in told if said and said[0] == OLDER]
@@ -126,7 +131,7 @@ def record_findings(results: Path) -> Iterator[Finding]:
     """Records that are damaged, that tell of other weights than their model has now, and those whose model is gone."""
     manifests: dict[Path, Mapping[str, Any] | None] = {}
     damaged, older, other, gone = [], [], [], Counter()
-    for path in each(sorted((results / RECORDS).rglob("*.json")), "records"):
+    for path in each(sorted((results / RECORDS).rglob(f"{NAMED}.json")), "records"):
         try:
             record = read_record(path)
         except UnsealedError:

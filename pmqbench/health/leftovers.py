@@ -54,7 +54,7 @@ def _size(path: Path) -> str:
 
 def state_findings(results: Path) -> Iterator[Finding]:
     """Refinements that were stopped."""
-    states = sorted((results / "states").rglob("*.pt"))
+    states = sorted((results / "states").rglob("[!.]*.pt"))
     if states:
         way_out = "The next run goes on where they were; delete them if no suite asks for these models any more."
         yield Finding("unfinished", tuple(f"{path}: {_size(path)}" for path in states), way_out, harmful=False)

@@ -60,7 +60,8 @@ def configurations(card: str) -> dict[str | None, Mapping[str, Any]]:
     """Configuration -> its entry in the head of a data set's card: under `configs`, else under `dataset_info`."""
     head = card_head(card)
     entries = _mappings(head.get("configs")) or _mappings(head.get("dataset_info"))
-    return {entry.get("config_name", "default"): entry for entry in entries}
+    named = ((entry.get("config_name", "default"), entry) for entry in entries)
+    return {name: entry for name, entry in named if name is None or isinstance(name, str)}
 
 
 def stated_classes(card: str, config: str | None, label: str) -> list[str] | None:

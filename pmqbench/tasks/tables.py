@@ -97,7 +97,9 @@ class Table:
                 for offset in range(len(batch)):
                     if total + offset in wanted:
                         where = f"{self.where}, {file.name}, row {total + offset - begin}"
-                        yield self._stored(batch.column(0)[offset].as_py(), file, where), where
+                        with _explained(file, where):
+                            cell = batch.column(0)[offset].as_py()
+                        yield self._stored(cell, file, where), where
                 total += len(batch)
 
     def _stored(self, cell: object, file: Path, where: str) -> bytes | Path:
@@ -114,8 +116,8 @@ class Table:
             what = f'the cell holds a path ("{path}") and no image.'
             raise DataError(what, where=where, remedy="A data set of the hub must hold its images' bytes.")
         image, folder = file.parent / path, file.parent.resolve()
-        if Path(path).is_absolute() or not image.resolve().is_relative_to(folder):
-            what = f'the path "{path}" is absolute or leaves the folder of the table.'
+        if Path(path).is_absolute() or "\0" in path or not image.resolve().is_relative_to(folder):
+            what = f'the path "{path}" is absolute, leaves the folder of the table, or is no path at all.'
             raise DataError(what, where=where, remedy=f"Put the images below {folder}, and relative paths into the table.")
         return image
 
@@ -123,10 +125,16 @@ class Table:
 def read_schema(file: Path, where: str) -> pa.Schema:
     """Schema of a parquet or arrow file; DataError if it is not readable."""
     with _explained(file, where):
-        if file.suffix == ".parquet":
-            return pq.read_schema(file)
-        with pa.memory_map(str(file)) as source:
-            return _arrow_reader(source)[0].schema
+        schema = _schema(file)
+        schema.names  # noqa: B018 - decodes them; damaged ones are no text
+        return schema
+
+
+def _schema(file: Path) -> pa.Schema:
+    if file.suffix == ".parquet":
+        return pq.read_schema(file)
+    with pa.memory_map(str(file)) as source:
+        return _arrow_reader(source)[0].schema
 
 
 def read_batches(file: Path, columns: Sequence[str] | None, where: str) -> Iterator[pa.RecordBatch]:
@@ -134,6 +142,8 @@ def read_batches(file: Path, columns: Sequence[str] | None, where: str) -> Itera
     with _explained(file, where):
         for batch in _batches(file, columns):
             batch.validate(full=True)  # arrow trusts the offsets of a file, and would read wherever damaged ones lead
+            if columns and set(batch.schema.names) != set(columns):
+                raise pa.ArrowInvalid(f"it has not the columns {', '.join(columns)} that its schema tells of")
             yield batch
 
 
