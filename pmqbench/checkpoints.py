@@ -73,24 +73,27 @@ class Checkpoint:
 
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor as stored (no dtype change); DataError names this checkpoint and the tensor if it is missing."""
-        if name not in self:
-            raise DataError(
-                f'tensor "{name}" is missing.',
-                where=self.label,
-                remedy=f"Is {self.origin} a checkpoint of the suite's architecture?",
-            )
-        slot = self._slots[name]
+        slot = self._slot(name)
         with self._open() as file:
             if slot.rows is None or not file.get_slice(slot.stored).get_shape():  # a single number has no rows
                 return file.get_tensor(slot.stored)
             return file.get_slice(slot.stored)[slot.rows[0] : slot.rows[1]]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of one tensor, read from the header."""
-        slot = self._slots[name]
+        """Shape of one tensor, read from the header; DataError as for `tensor`."""
+        slot = self._slot(name)
         with self._open() as file:
             shape = tuple(file.get_slice(slot.stored).get_shape())
         return shape if slot.rows is None or not shape else (max(0, min(slot.rows[1], shape[0]) - slot.rows[0]), *shape[1:])
+
+    def _slot(self, name: str) -> Slot:
+        if name not in self:
+            raise DataError(
+                f'tensor "{name}" is missing.',
+                where=self.label,
+                remedy=f"Is {self.origin} a checkpoint of the suite's architecture?",
+            )
+        return self._slots[name]
 
     def left_over(self) -> list[str]:
         """Names of the stored tensors that no canonical tensor is read from."""

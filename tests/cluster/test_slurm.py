@@ -71,7 +71,7 @@ def test_a_refinement_that_the_time_limit_ends_is_resumed(slurm, finished, profi
 
 
 def test_jobs_of_a_rule_as_an_array(slurm, finished, profile, reference):
-    targets = [made_again(finished, f"evaluations/experts/{task}-*/*.json") for task in ("digits", "textures")]
+    targets = [made_again(finished, f"evaluations/experts/local-{task}-*/*.json") for task in ("digits", "textures")]
     array = ("--slurm-array-jobs", "evaluate_expert", "--jobs", "unlimited")
     said = finished.snakemake(*profile, *array, "--", *targets)
     assert re.search(r"Submitted array job with Snakemake IDs \d+,\d+ .* task IDs are 1-2", said), said
