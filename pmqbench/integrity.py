@@ -85,7 +85,7 @@ def verify_tensors(path: Path) -> None:
         with safe_open(path, "numpy") as file:
             seal, names = (file.metadata() or {}).get(SEAL), list(file.keys())
             found = _digest_of_arrays({name: file.get_tensor(name) for name in names})
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError) as error:  # TypeError: a type that numpy has not
         raise DataError(f"not a readable safetensors file ({error}).", where=str(path), remedy=remedy(path)) from error
     if seal is None:
         raise UnsealedError(path)
