@@ -48,6 +48,11 @@ class Merger(ABC):
     linear_in_scaling: ClassVar[bool] = False
     affine_in_scaling: ClassVar[bool] = False
 
+    @property
+    def parallel(self) -> bool:
+        """Whether several processes can share the work: they share samples, so only a merge that sees some."""
+        return False
+
     @abstractmethod
     def start(self, models: Models) -> MergeTensor:
         """Makes the passes over the experts that the method needs before any tensor can be merged.
