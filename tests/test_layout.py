@@ -173,6 +173,19 @@ def test_a_plan_names_what_the_job_makes():
     assert "experts" not in first.quantizer_plan(Wildcards(quantized=rtn), None)
 
 
+def test_what_sees_samples_is_spread_over_processes_and_what_sees_none_is_not():
+    merges = {"ta": {"method": "task_arithmetic"}, "regmean": {"method": "regmean"}}
+    quantizers = {name: {"method": name} for name in ("rtn", "gptq", "epmq")}
+    spread = quantizations(SINGLE | {"processes": 2, "merges": merges, "quantizers": quantizers})
+    plans = [spread.stages.merge_plan(Wildcards(merge=merge), None) for merge in spread.layout.merges]
+    assert [plan["processes"] for plan in plans] == [1, 2]
+    planned = {
+        recipe.name: spread.quantizer_plan(Wildcards(quantized=f"{merge.id}/{recipe.id}"), None)["processes"]
+        for merge, recipe in spread.layout.pairs
+    }
+    assert planned == {"rtn": 1, "gptq": 2, "epmq": 2}
+
+
 def test_a_revision_of_another_expert_is_not_in_an_experts_plan():
     config = read_config(ROOT / "config" / "clip-vit-b32-ta8.yaml")
     config["experts"] |= {"revision": "main", "revisions": {"dtd": "x"}}
