@@ -50,7 +50,9 @@ def decode(stored: bytes | Path, size: int, where: str) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(stored) if isinstance(stored, bytes) else stored, formats=FORMATS) as image:
+            # From memory: of a file, Pillow would ask for as many bytes as a damaged chunk says that it has.
+            whole = io.BytesIO(stored if isinstance(stored, bytes) else stored.read_bytes())
+            with Image.open(whole, formats=FORMATS) as image:
                 return prepare(image, size)
     except BOMBS as error:
         raise DataError(f"the image is too large ({error}).", where=where, remedy="Scale it down, or remove it.") from error
