@@ -5,12 +5,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import pandas as pd
 import pytest
 import yaml
 
+from pmqbench.config import load_checked
+from pmqbench.config_files import read_file
 from pmqbench.tasks.definitions import list_names, load_task
+from pmqbench.workflow.estimate import Estimate
 from tests.hub.conftest import environment
 from tests.hub.content import ROOT, VISION, data_files, expert_files, publish
 from tests.hub.server import Fault, Hub
@@ -210,12 +214,10 @@ def test_a_missing_expert_stops_only_itself(run):
 
 @pytest.mark.parametrize(("suite", "tasks"), [("ta8", 8), ("tall14", 14), ("tall20", 20)])
 @pytest.mark.parametrize("model", ["b32", "l14"])
-def test_dry_runs_of_all_clip_suites(run, model, suite, tasks):
-    name = f"clip-vit-{model}-{suite}"
+def test_jobs_of_all_clip_suites(model, suite, tasks, monkeypatch, tmp_path):
+    """As an estimate counts them, which are those that Snakemake plans (below, and in tests/workflow/test_estimate.py)."""
+    monkeypatch.chdir(tmp_path)
     merges, seeds, groups, calibrated = 2, 3, 2, 4
-    output = run.snakemake(name, "-n", "--quiet", "rules", small=False)
-    planned = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
-    assert planned.pop("total") == sum(planned.values())
     many = {
         "prepare_task": tasks,
         "fetch_expert": tasks,
@@ -226,12 +228,29 @@ def test_dry_runs_of_all_clip_suites(run, model, suite, tasks):
         "evaluate_model": tasks * (1 + merges + merges * groups * (1 + calibrated * seeds)),
         "evaluate_expert": tasks,
     }
+    planned = counted(f"clip-vit-{model}-{suite}", "all")
     assert {rule: count for rule, count in planned.items() if count > 1} == many
-    assert {"all", "fetch_base", "check_experts", "compare_published", "rank_models", "track_runs"} <= planned.keys()
+    assert {"fetch_base", "check_experts", "compare_published", "rank_models", "track_runs"} <= planned.keys()
 
 
-@pytest.mark.parametrize(("target", "calibrations"), [("full", 2 * 2 * 4 * 4 * 3), ("ablations", 85 * 3)])
-def test_dry_runs_of_the_sweeps(run, target, calibrations):
-    output = run.snakemake(B32, target, "-n", "--quiet", "rules", small=False)
-    assert re.search(rf"^calibrate_model +{calibrations}$", output, re.MULTILINE)
+def counted(suite, target):
+    config = ROOT / "config" / f"{suite}.yaml"
+    jobs = Estimate(load_checked(read_file(config).value, [config]), target, cores=2).jobs
+    return Counter(job.rule for job in jobs.values())
+
+
+@pytest.mark.parametrize(("suite", "target"), [("clip-vit-l14-tall20", "all"), (B32, "ablations")])
+def test_dry_runs(run, suite, target, monkeypatch):
+    monkeypatch.chdir(run.work)
+    output = run.snakemake(suite, target, "-n", "--quiet", "rules", small=False)
+    planned = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
+    assert planned.pop("total") == sum(planned.values())
+    assert planned.pop(target) == 1
+    assert planned == counted(suite, target)
     assert run.hub.requests == []
+
+
+def test_jobs_of_the_sweeps(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert counted(B32, "full")["calibrate_model"] == 2 * 2 * 4 * 4 * 3
+    assert counted(B32, "ablations")["calibrate_model"] == 85 * 3

@@ -20,6 +20,7 @@ def test_a_damaged_expert_is_named_and_the_rest_goes_on(project):
     assert "error in fetch_expert: " in output
     assert f"{weights}: not a readable" in output
     assert "put a whole copy there" in output
+    assert re.search(rf"^1 job failed:\n\n  {weights}: not a readable .*\n    fetch_expert local-digits-", output, re.MULTILINE)
     models = project.work / "results/experts"
     assert sorted(path.parent.name.split("-")[1] for path in models.glob("local-*/manifest.json")) == ["base", "textures"]
     assert len(list((project.work / "results/heads").glob("*/*.safetensors"))) == 2
