@@ -118,20 +118,24 @@ def test_random_experts_do_not_pass_the_gate_and_every_published_number_is_compa
 
 
 def test_the_tall20_suite_runs_to_its_report(tmp_path):
-    """With the 12 tasks that ta8 has not."""
+    """Data and heads of the 12 tasks that ta8 has not; the way from there, which is one for all, with three of them."""
     name = "clip-vit-b32-tall20"
     tasks = [task for task in list_names("tall20", "tasks") if task not in list_names("ta8", "tasks")]
+    assert len(tasks) == 12
     with Hub() as hub:
         publish(hub, name)
         run = Run(hub, tmp_path)
         run.only_tasks(*tasks)
+        run.snakemake(name, "--until", "prepare_task", "build_heads")
+        assert len(list(run.work.glob("results/data/*/manifest.json"))) == 12
+        assert len(list(run.work.glob("results/heads/*/*.safetensors"))) == 12
+        run.only_tasks(*tasks[::5])
         run.snakemake(name)
     table = pd.read_csv(run.work / f"results/suites/{name}/leaderboard.csv")
     assert set(table["quantizer"]) == {"full precision", "rtn", "epmq"}
-    assert table[tasks].notna().all().all()
+    assert table[tasks[::5]].notna().all().all()
     records = [json.loads(path.read_text()) for path in run.work.glob("results/evaluations/**/*.json")]
-    assert len(tasks) == 12
-    assert len(records) == 12 + 12 + 12 * 3
+    assert len(records) == 3 + 3 + 3 * 3
 
 
 def test_only_what_is_used_was_fetched(finished):
