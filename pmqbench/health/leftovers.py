@@ -12,8 +12,8 @@ from pmqbench.health.findings import Finding
 from pmqbench.health.runs import PROC
 from pmqbench.workflow.progress import duration
 
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
-"""Names that `files.atomic_path` gives."""
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?|\.artifact\.uploading\.\w+")
+"""Names that `files.atomic_path` gives, and MLflow to what it copies."""
 
 
 def temporaries(results: Path) -> list[Path]:

@@ -140,8 +140,10 @@ def test_a_lock_that_nobody_holds_is_told_with_the_way_out_and_keeps_files_from_
     locks.mkdir(parents=True)
     (locks / "0.output.lock").touch()
     Path("results/merged/ta-1/.model.0123abcd.safetensors").touch()
+    Path("results/merged/ta-1/.artifact.uploading.szxxyh2k").touch()
     status, said = doctor("--remove")
     assert status == 2
+    assert "orphaned (2)" in said
     assert "no Snakemake of this machine works here" in said
     assert "make unlock" in said
     assert "so nothing was removed" in said
