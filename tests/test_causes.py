@@ -164,7 +164,7 @@ def test_files_that_snakemake_did_not_take_are_laid_to_a_clock_if_one_was_wrong(
     log.write_text("2026-11-26 16:40:07,137 INFO pmqbench: done in 3.0 s, peak memory 300 MB\n")
     read.touch()
     job = Failure("merge_experts", (), (str(log),), inputs=(str(tmp_path / "missing"), str(read)))
-    assert cause_of(job) == "it was done, but Snakemake did not take what it wrote; its own log says why."
+    assert cause_of(job) == "it was done, but Snakemake did not take what it wrote; Snakemake's log, named below, says why."
     os.utime(read, (4e9, 4e9))
     assert cause_of(job).startswith(f"{read} has a time that is still to come (2096-")
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from pmqbench.errors import DataError
 from pmqbench.health.findings import Finding
+from pmqbench.health.leftovers import NAMED
 from pmqbench.heartbeat import each
 from pmqbench.integrity import CHOICE, MANIFEST, UnsealedError, read_manifest, read_sealed, verify, verify_tensors
 from pmqbench.records import folder_of, read_record, tells_of
 
 MODELS = ("experts", "merged", "quantized")
 RECORDS = "evaluations"
-NAMED = "[!.]*"  # not temporaries, which are told of elsewhere
 OLDER = "without checksums, which today's code does not read"
 REMOVE = "The next run makes them again: pmqbench doctor --remove"
 

@@ -14,6 +14,8 @@ from pmqbench.workflow.progress import duration
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?|\.artifact\.uploading\.\w+")
 """Names that `files.atomic_path` gives, and MLflow to what it copies."""
+NAMED = "[!.]*"
+"""Pattern of all other names: a temporary file is told of once."""
 
 
 def temporaries(results: Path) -> list[Path]:
@@ -54,7 +56,7 @@ def _size(path: Path) -> str:
 
 def state_findings(results: Path) -> Iterator[Finding]:
     """Refinements that were stopped."""
-    states = sorted((results / "states").rglob("[!.]*.pt"))
+    states = sorted((results / "states").rglob(f"{NAMED}.pt"))
     if states:
         way_out = "The next run goes on where they were; delete them if no suite asks for these models any more."
         yield Finding("unfinished", tuple(f"{path}: {_size(path)}" for path in states), way_out, harmful=False)

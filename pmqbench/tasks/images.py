@@ -21,6 +21,8 @@ UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, NotImple
 """What Pillow raises for damaged files."""
 DEEP = ("I", "F")
 """Modes that Pillow does not scale when it converts them: 16 bits would become white, fractions black."""
+MAX_BYTES = 2**29
+"""A larger file is not read: uncompressed, an image of as many pixels as Pillow takes has 360 MB."""
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 """What Pillow raises beyond twice `Image.MAX_IMAGE_PIXELS` pixels, and warns of beyond once as many."""
 
@@ -47,6 +49,9 @@ def decode(stored: bytes | Path, size: int, where: str) -> np.ndarray:
     """One stored image, prepared; DataError names the place of an image that cannot be read."""
     if isinstance(stored, Path) and not stored.is_file():  # a pipe would be waited for, for ever
         raise DataError("this is no file, or a link to none.", where=where, remedy="Replace or remove it.")
+    if isinstance(stored, Path) and (taken := stored.stat().st_size) > MAX_BYTES:
+        what = f"the image is too large ({taken / 1e6:.0f} MB)."
+        raise DataError(what, where=where, remedy="Scale it down, or remove it.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

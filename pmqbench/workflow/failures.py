@@ -71,7 +71,7 @@ def cause_of(failure: Failure, since: float = 0.0) -> str:
     traceback = bool(following) and following[0].startswith("Traceback ")
     cause = following[-1] if traceback else LOGGED.match(lines[errors[-1]])[2]
     cause = cause if len(cause) <= LONGEST else cause[: LONGEST - 1] + "…"
-    return f"{cause} {full}" if full and "no space left" not in cause else cause
+    return f"{cause} {full}" if full and "no space left" not in cause.lower() else cause
 
 
 def finished(failure: Failure, since: float = 0.0) -> bool:
@@ -107,7 +107,7 @@ def _not_taken(inputs: Sequence[str]) -> str:
     now = time.time()
     future = [path for path in map(Path, inputs) if path.exists() and path.stat().st_mtime > now]
     if not future:
-        return "it was done, but Snakemake did not take what it wrote; its own log says why."
+        return "it was done, but Snakemake did not take what it wrote; Snakemake's log, named below, says why."
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(future[0].stat().st_mtime))
     return (
         f"{future[0]} has a time that is still to come ({when}), so that nothing made from it is newer. If the clock is right "

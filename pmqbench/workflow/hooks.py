@@ -67,7 +67,8 @@ def list_failures(scheduler: Any) -> None:
 
     from pmqbench.reporting.terminal import show
 
-    for report in sorted({Path(job.output[0]).parent for job in failed if job.rule.name == "track_runs"}):
+    untracked = {Path(job.output[0]).parent for job in failed if job.rule.name == "track_runs"}
+    for report in sorted(report for report in untracked if (report / "leaderboard.csv").is_file()):  # not in a remote storage
         screen = io.StringIO()
         show(report, console=Console(file=screen))
         logger.info(screen.getvalue().rstrip(), extra=SHOWN)

@@ -162,3 +162,19 @@ def test_image_folders_with(what, images):
 
     taken = outcome(read)
     assert isinstance(taken, PMQError) or taken <= 12
+
+
+def test_a_giant_file_is_not_read(tmp_path):
+    path = tmp_path / "giant.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    os.truncate(path, 2**40)  # has a hole
+    refused = outcome(decode, path, SIZE, "row 7")
+    assert "too large" in refused.what
+
+
+def test_a_chunk_that_claims_gigabytes_is_not_asked_for(tmp_path):
+    whole = png(4, 4, bytes(60))
+    place = whole.index(b"IDAT") - 4
+    path = tmp_path / "claims.png"
+    path.write_bytes(whole[:place] + b"\xf0\x00\x00\x00" + whole[place + 4 :])
+    outcome(decode, path, SIZE, "row 7")  # within 3 GB, or the limit of the test ends it

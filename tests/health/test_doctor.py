@@ -24,6 +24,7 @@ from tests.test_costs import RECORD
 def work(tmp_path, monkeypatch):
     """A healthy results folder in the working folder: a linked expert, two merges, their records, a head, a choice."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pmqbench.health.space.disk", lambda _: ("/", 100.0, 200.0))  # whatever this machine has left
     own = tmp_path / "own.safetensors"
     own.write_bytes(b"expert")
     for folder in ("experts/e-1", "merged/ta-1", "merged/ta-2", "quantized/ta-1/gptq-1/seed-0"):
@@ -66,6 +67,14 @@ def test_nothing_is_wrong_with_healthy_results(doctor):
     assert status == 0
     assert "Nothing is wrong." in said
     assert kept() == before
+
+
+def test_a_disk_that_is_all_but_full_is_told_of(doctor, monkeypatch):
+    monkeypatch.setattr("pmqbench.health.space.disk", lambda _: ("/results-disk", 0.1, 200.0))
+    status, said = doctor()
+    assert status == 1
+    assert "/results-disk has 0.1 of 200.0 GB left" in said
+    assert "Free some" in said
 
 
 def test_damaged_artefacts_and_records_are_found_and_deleted_and_nothing_else(doctor):
